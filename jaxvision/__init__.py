@@ -1,0 +1,1 @@
+"""jaxvision: five published vision systems in JAX/Flax, run by config."""

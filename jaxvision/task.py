@@ -1,0 +1,59 @@
+"""What a task is: the functions that the training loop calls, and nothing else.
+
+A task is a module `jaxvision/tasks/<name>.py` with one function
+
+    make(config, info) -> Task
+
+`config` is the run's ml_collections config, `info` the data set's facts (`Dataset.info`). The loop
+finds the module by `config.task`; there is no registry. Everything that differs between systems
+lives behind these functions; when to log, evaluate, draw and save is the loop's business alone.
+
+Conventions:
+  batch     dict of arrays with a leading batch axis; images as uint8 [B, H, W, C]. Evaluation
+            batches also hold 'mask', float32 [B]: 0 marks rows that only pad the last batch.
+  variables {'params': ..., 'batch_stats': ..., ...}: what `Module.apply` takes.
+  extra     `variables` without 'params'.
+  sums      a dict of arrays that may be added up over batches. In `loss` each value is a pair
+            (numerator, denominator) and the log shows the ratio of the two totals.
+  fitted    {name: float} that was chosen on the validation split (a threshold, a temperature) and
+            is kept with the checkpoint; {} before the first evaluation.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Task(NamedTuple):
+    """The pure functions of one task.
+
+    Attributes:
+      init: (key, batch) -> variables.
+      augment: (key, batch) -> batch. Runs inside jit, on device, in training only.
+      loss: (params, extra, batch, key) -> (loss, (extra, sums)). Differentiated by the train step.
+      metrics: (variables, batch, key) -> sums of the rows whose 'mask' is 1.
+      fit: (sums) -> fitted. Host; called with the validation split's sums only.
+      summarize: (sums, fitted) -> {name: float}. Host; sums over a whole split.
+      scores: (variables, batch, key) -> {name: float32 [B]}. The rows that score highest are drawn
+        under that name when training ends (the worst predictions, say).
+      draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model.
+      predict: (variables, images) -> outputs. Jittable; images uint8 [B, H, W, C], no labels.
+      decode: (outputs, image, fitted) -> prediction of one image. Host; JSON-able values and arrays.
+      predict_file: (predict, path, output, fitted) -> JSON-able record. Host; reads one of the
+        user's files, writes what was found under the folder `output`. `predict` is the jitted
+        `predict` above with the variables already bound: images -> outputs.
+      trainable: (path) -> bool, for a parameter path such as ('encoder', 'Conv1', 'kernel').
+        Parameters that are not trainable get no gradient and no optimizer state.
+    """
+
+    init: Callable[..., Any]
+    augment: Callable[..., Any]
+    loss: Callable[..., Any]
+    metrics: Callable[..., Any]
+    fit: Callable[..., dict[str, float]]
+    summarize: Callable[..., dict[str, float]]
+    scores: Callable[..., Any]
+    draw: Callable[..., dict[str, Any]]
+    predict: Callable[..., Any]
+    decode: Callable[..., Any]
+    predict_file: Callable[..., dict[str, Any]]
+    trainable: Callable[[tuple[str, ...]], bool]
