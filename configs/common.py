@@ -1,0 +1,54 @@
+"""The fields that every system shares. A system's config starts from these and sets its own."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The shared defaults; every field can be overridden, e.g. --config.train.epochs=50."""
+    config = ConfigDict()
+    config.task = ""  # jaxvision/tasks/<task>.py
+    config.seed = 0  # weights, batches, augmentation and built-in data all follow from it
+    config.batch_size = 8  # examples a step, over all devices together
+
+    config.data = ConfigDict()
+    config.data.reader = ""  # jaxvision/input_pipeline/<reader>.py
+    config.data.path = ""  # a folder or file of yours; '' is the built-in synthetic data
+    config.data.image_size = 128  # pixels; what is done to reach it is the reader's to say
+    config.data.resident = "auto"  # auto | true | false: keep the decoded data on the device
+    config.data.resident_gib = 4.0  # auto keeps it there up to this size
+    config.data.workers = 0  # streaming: decoding processes; 0 decodes in threads
+
+    config.model = ConfigDict()
+
+    config.train = ConfigDict()
+    config.train.epochs = 10
+    config.train.steps = 0  # batches; wins over epochs when > 0
+    config.train.accumulate_steps = 1  # batches whose mean gradient makes one update
+    config.train.ema_decay = 0.0  # > 0: evaluate and keep the moving average of the weights
+    config.train.dtype = "float32"  # float32 | bfloat16: of the compute; parameters stay float32
+    config.train.steps_per_call = 0  # steps fused in one device call; 0: 1 on CPU, else 10
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # adamw | sgd (Nesterov) | radam
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 1e-4  # kernels only, never biases or norms
+    config.optimizer.schedule = "cosine"  # cosine | constant | plateau
+    config.optimizer.warmup_steps = 0  # updates of linear warm-up
+    config.optimizer.clip_norm = 1.0  # global gradient norm; 0: no clipping
+    config.optimizer.plateau_factor = 0.3  # plateau: learning rate times this ...
+    config.optimizer.plateau_patience = 5  # ... after so many epochs without a lower training loss
+
+    config.eval = ConfigDict()
+    config.eval.every_epochs = 1.0
+    config.eval.batch_size = 0  # 0: batch_size
+    config.eval.figure_rows = 6  # rows of each figure
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 0  # besides one after every evaluation; 0: only those
+    config.checkpoint.best_metric = ""  # of the validation split; decides which step is kept
+    config.checkpoint.higher_is_better = True
+
+    config.log = ConfigDict()
+    config.log.every_steps = 10
+    config.early_stop_epochs = 0  # epochs without a better validation metric; 0: never
+    return config

@@ -1,0 +1,61 @@
+"""U-Net building footprints from aerial photos.
+
+    python main.py --config=configs/unet.py --workdir=workdir/unet
+    python main.py --config=configs/unet.py --workdir=workdir/mine --config.data.path=/data/aerial
+"""
+
+from configs import common
+
+
+def get_config():
+    """The U-Net on a MobileNetV2 encoder (Ronneberger 2015, arXiv 1505.04597; 1801.04381)."""
+    config = common.get_config()
+    config.task = "segmentation"
+    config.batch_size = 8
+
+    config.data.reader = "aerial"
+    config.data.image_size = 128  # side of the square tiles that images are cut into, in pixels
+    config.data.synthetic_examples = dict(train=256, val=32, test=64)
+    config.data.crop_size = 0  # side of the random training crop; 0: the whole tile
+
+    config.augment = dict(
+        zoom=0.3,  # the crop is enlarged or reduced by a factor of up to 1 + zoom
+        flip=True,
+        rotate90=True,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+    )
+
+    config.model.encoder = dict(
+        name="mobilenet_v2",
+        width=1.0,
+        weights="",  # a path to a safetensors file of encoder weights; '': from scratch
+        freeze=False,  # no gradient, no optimizer state, batch norm on its running statistics
+        bn_momentum=0.9,  # keras has .999, too slow to settle in a run of some hundred steps
+    )
+    config.model.decoder_widths = (128, 96, 64, 32, 16)  # from stride 16 to full resolution
+
+    config.loss = dict(
+        name="bce_dice",  # bce_dice | bce | focal_tversky
+        tversky_alpha=0.7,  # weight of missed pixels (false negatives); the others get 1 - alpha
+        tversky_gamma=0.75,
+    )
+
+    config.predict = dict(
+        tile=512,  # pixels; large images are predicted in overlapping tiles
+        overlap=64,
+        batch_size=4,
+        probability=False,  # also write the probability as an 8-bit PNG
+        polygons=False,  # also write footprints as GeoJSON (needs the extra [geo])
+        side_by_side=True,
+        simplify=1.0,  # tolerance of the polygon outlines, pixels
+        min_area=0.0,  # smaller footprints are left out, pixels
+    )
+
+    config.train.epochs = 15
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 20
+    config.eval.every_epochs = 5.0
+    config.checkpoint.best_metric = "iou"
+    return config

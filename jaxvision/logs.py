@@ -1,0 +1,148 @@
+"""Console, metrics.jsonl and TensorBoard; the only file that imports clu."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from clu import parameter_overview
+
+from jaxvision.workdir import write_json
+
+
+def say(line: str) -> None:
+    """One line to the console, now."""
+    print(line, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """'1h02m', '3m20s' or '12s'."""
+    seconds = max(int(round(seconds)), 0)
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
+
+
+def table(metrics: dict[str, float]) -> str:
+    """'accuracy 0.9312  iou 0.7011': the metrics of one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def describe_parameters(params: Any) -> str:
+    """A table of every parameter array: name, shape, size, mean and spread."""
+    return parameter_overview.get_parameter_overview(params)
+
+
+def _tensorboard(workdir: Path) -> Any:
+    """clu's writer, which needs TensorFlow; None, with one line saying so, where that is absent."""
+    try:
+        import tensorflow as tf
+        from clu import metric_writers
+    except ImportError:
+        say('TensorBoard is off (metrics.jsonl is written): pip install -e ".[tf]" turns it on')
+        return None
+    tf.config.set_visible_devices([], "GPU")  # else TensorFlow takes the memory JAX needs
+    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+
+
+class RunLog:
+    """Writes a run's metrics and figures under its workdir, and its progress to the console."""
+
+    def __init__(self, workdir: str, total_steps: int, batch_size: int, start_step: int):
+        """Args: where to write; the run's length, examples a step, and the step it begins at.
+
+        Lines of metrics.jsonl after `start_step` come from a run that was cut off before it could
+        save; they are dropped, since the same steps are about to be logged again.
+        """
+        self.workdir, self.total_steps, self.batch_size = Path(workdir), total_steps, batch_size
+        self.metrics_path = self.workdir / "metrics.jsonl"
+        _drop_lines_after(self.metrics_path, start_step)
+        self.metrics_file = open(self.metrics_path, "a")  # noqa: SIM115 (closed by close())
+        self.writer = _tensorboard(self.workdir)
+        self.clock = self.clock_step = None
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Appends one line to metrics.jsonl and the same scalars to TensorBoard."""
+        values = {name: float(value) for name, value in values.items()}
+        # JSON has no NaN; null is what readers of JSON expect in its place.
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self.metrics_file.write(json.dumps({"step": step, **finite}) + "\n")
+        self.metrics_file.flush()
+        if self.writer:
+            self.writer.write_scalars(step, values)
+
+    def progress(self, step: int, values: dict[str, float], epoch: float) -> None:
+        """One line of progress with rate and time left, and the same in the metrics."""
+        rate = self._steps_per_second(step)
+        line = f"step {step}/{self.total_steps}  epoch {epoch:.2f}  {table(values)}"
+        record = {f"train/{name}": value for name, value in values.items()}
+        if rate:
+            left = duration((self.total_steps - step) / rate)
+            line += f"  {rate * self.batch_size:.1f} images/s  left {left}"
+            record["images_per_second"] = rate * self.batch_size
+        say(line)
+        self.metrics(step, {"epoch": epoch, **record})
+
+    def _steps_per_second(self, step: int) -> float | None:
+        """Rate since the clock was last started; None on its first reading after a pause."""
+        now, rate = time.perf_counter(), None
+        if self.clock is not None and step > self.clock_step:
+            rate = (step - self.clock_step) / (now - self.clock)
+        self.clock, self.clock_step = now, step
+        return rate
+
+    def pause_clock(self) -> None:
+        """Compilation, evaluation and drawing are not training: leave them out of the rate."""
+        self.clock = None
+
+    def start_clock(self, step: int) -> None:
+        """Begins a new reading of the rate at `step`, unless one is under way."""
+        if self.clock is None:
+            self.clock, self.clock_step = time.perf_counter(), step
+
+    def figure(self, step: int, name: str, image: np.ndarray) -> None:
+        """Saves uint8 [H, W, 3] as figures/<name>_<step>.png and shows it in TensorBoard."""
+        from PIL import Image
+
+        folder = self.workdir / "figures"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{name}_{step}.png")
+        if self.writer:
+            self.writer.write_images(step, {name: image[None]})
+
+    def evaluation(self, split: str, step: int, examples: int, metrics: dict[str, float]) -> None:
+        """Prints `<split>: metrics` and writes evaluation.json."""
+        write_evaluation(self.workdir, split, step, examples, metrics)
+
+    def close(self) -> None:
+        """Flushes everything."""
+        self.metrics_file.close()
+        if self.writer:
+            self.writer.close()
+
+
+def write_evaluation(
+    workdir: Path, split: str, step: int, examples: int, metrics: dict[str, float]
+) -> None:
+    """Prints `<split>: metrics` and writes workdir/evaluation.json."""
+    record = {"split": split, "step": step, "examples": examples, "metrics": metrics}
+    write_json(Path(workdir) / "evaluation.json", record)
+    say(f"{split}: {table(metrics)}  ({examples} examples, step {step})")
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:  # the line that a kill cut short
+            sys.stderr.write(f"{path}: dropped an unfinished line\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)

@@ -1,0 +1,151 @@
+"""The state of a run and the pure functions that advance it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxvision.task import Task
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a resumed run needs; one checkpoint holds exactly this.
+
+    Attributes:
+      step: int32, batches seen so far.
+      params: the trainable parameters (nested dict).
+      frozen: the parameters that never change; the optimizer does not see them.
+      extra: the other collections (batch_stats, ...).
+      opt_state: optax's.
+      ema: moving average of `params`; {} when train.ema_decay is 0.
+      sums: {name: (numerator, denominator)} of the training log since its last line. Here, rather
+        than on the host, so that the step needs no host sync and a resumed run logs the same.
+      bad_step: int32, the first step whose loss was not finite; -1 while there is none.
+    """
+
+    step: jax.Array
+    params: Any
+    frozen: Any
+    extra: Any
+    opt_state: Any
+    ema: Any
+    sums: Any
+    bad_step: jax.Array
+
+
+def split_params(params: Any, trainable: Callable[[tuple[str, ...]], bool]) -> tuple[Any, Any]:
+    """Splits a parameter tree into (trainable, frozen) trees by path."""
+    flat = flatten_dict(params)
+    chosen = {path: leaf for path, leaf in flat.items() if trainable(path)}
+    frozen = {path: leaf for path, leaf in flat.items() if path not in chosen}
+    return unflatten_dict(chosen), unflatten_dict(frozen)
+
+
+def merge_params(params: Any, frozen: Any) -> Any:
+    """The inverse of `split_params`."""
+    return unflatten_dict({**flatten_dict(params), **flatten_dict(frozen)})
+
+
+def create_state(
+    task: Task, optimizer: Any, variables: Any, batch: Any, ema: bool
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      task: its `trainable` decides what is optimized.
+      optimizer: optax transformation.
+      variables: from `task.init` (pretrained weights already in).
+      batch: one training batch, or its shapes: fixes the names of the logged sums.
+      ema: keep a moving average of the weights.
+    """
+    extra = {name: tree for name, tree in variables.items() if name != "params"}
+    params, frozen = split_params(variables["params"], task.trainable)
+    key = jax.random.key(0)
+    sums = jax.eval_shape(
+        lambda: task.loss(variables["params"], extra, task.augment(key, batch), key)[1][1]
+    )
+    sums = {**sums, "gradient_norm": (jnp.zeros(()), jnp.zeros(()))}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        frozen=frozen,
+        extra=extra,
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else {},
+        sums=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums),
+        bad_step=jnp.full((), -1, jnp.int32),
+    )
+
+
+def eval_variables(state: TrainState) -> Any:
+    """The variables to judge and to use: the moving average where the run keeps one."""
+    params = merge_params(state.ema or state.params, state.frozen)
+    return {"params": params, **state.extra}
+
+
+def make_train_step(
+    task: Task, optimizer: Any, seed: int, ema_decay: float, accumulate_steps: int
+) -> Callable[[TrainState, Any], TrainState]:
+    """Returns the pure step (state, batch) -> state; jit it where its inputs are known.
+
+    Every random number of step t comes from fold_in(key(seed), t): no key is stored, and a resumed
+    run draws what the undisturbed one would have drawn.
+    """
+
+    def train_step(state: TrainState, batch: Any) -> TrainState:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        augment_key, loss_key = jax.random.split(key)
+        batch = task.augment(augment_key, batch)
+
+        def loss_fn(params):
+            return task.loss(merge_params(params, state.frozen), state.extra, batch, loss_key)
+
+        (loss, (extra, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+        sums = {**sums, "gradient_norm": (optax.global_norm(grads), jnp.ones(()))}
+        ema = state.ema
+        if ema_decay > 0:
+            # While a gradient is still being accumulated the weights stand still; so does this.
+            updated = (state.step + 1) % accumulate_steps == 0
+            weight = jnp.where(updated, 1.0 - ema_decay, 0.0)
+            ema = optax.incremental_update(params, state.ema, weight)
+        bad = ~jnp.isfinite(loss) & (state.bad_step < 0)
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            frozen=state.frozen,
+            extra=extra,
+            opt_state=opt_state,
+            ema=ema,
+            sums=jax.tree.map(jnp.add, state.sums, sums),
+            bad_step=jnp.where(bad, state.step + 1, state.bad_step),
+        )
+
+    return train_step
+
+
+def run_steps(train_step: Callable, data: Any, state: TrainState, indices: jax.Array) -> TrainState:
+    """Steps through resident data: gathers each batch on the device.
+
+    One step is applied as it stands; several go under `lax.scan`. On CPU ask for one a call: XLA's
+    CPU backend runs the gradients of convolutions inside loops some 40 times slower.
+
+    Args:
+      train_step: from `make_train_step`.
+      data: {name: array [N, ...]}, the whole split, on the device.
+      state: the state before.
+      indices: int32 [K, B], the rows of K batches.
+    """
+
+    def body(state, rows):
+        return train_step(state, jax.tree.map(lambda a: jnp.take(a, rows, axis=0), data)), None
+
+    if indices.shape[0] == 1:
+        return body(state, indices[0])[0]
+    return jax.lax.scan(body, state, indices)[0]

@@ -1,0 +1,123 @@
+"""The run's folder: its config, its lock, and which changes of config a resumed run allows."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.cache import cache_dir
+
+# What a run may change when it is resumed: how long it goes on, how often it reports and saves,
+# how the same batches reach the device, and how its results are used. Ends with '.': all below it.
+RESUME_MAY_CHANGE = (
+    "train.epochs",
+    "train.steps",
+    "train.steps_per_call",
+    "data.resident",
+    "data.resident_gib",
+    "data.workers",
+    "eval.",
+    "checkpoint.every_steps",
+    "log.",
+    "early_stop_epochs",
+    "predict.",
+)
+
+
+def compilation_cache() -> Path:
+    """Where XLA keeps compiled programs, so that the next start is quicker."""
+    return cache_dir() / "xla"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` so that a crash leaves the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def read_config(workdir: str) -> ConfigDict:
+    """The config that a run was begun with.
+
+    Raises:
+      UserError: the folder or its config.json is missing or not readable.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.parent.is_dir():
+        raise UserError(f"workdir {workdir!r} does not exist: check the path, or begin a run with --config")
+    if not path.exists():
+        raise UserError(f"workdir {workdir!r} holds no config.json: begin a run there with --config")
+    try:
+        return ConfigDict(_tuples(json.loads(path.read_text())))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore it or begin anew") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has no tuples; configs have no lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def begin(config: ConfigDict, workdir: str) -> None:
+    """Writes config.json; in a workdir already begun, checks that the run stays the same run.
+
+    Raises:
+      UserError: model, data, optimizer or seed differ from those that the run was begun with.
+    """
+    path = Path(workdir) / "config.json"
+    if path.exists():
+        differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+        refused = [d for d in differing if not d.startswith(RESUME_MAY_CHANGE)]
+        if refused:
+            raise UserError(
+                f"{workdir} was begun with another config ({'; '.join(refused)}): "
+                "use these values, or another --workdir"
+            )
+    write_json(path, config.to_dict())
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b, name = old.get(key, "absent"), new.get(key, "absent"), prefix + key
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += _differences(a, b, f"{name}.")
+        elif a != b:
+            lines.append(f"{name}: {a!r} then, {b!r} now")
+    return lines
+
+
+@contextlib.contextmanager
+def lock(workdir: str) -> Iterator[None]:
+    """Holds the workdir for this process; the lock goes with the process, however it ends.
+
+    Raises:
+      UserError: another live process trains here, or the folder cannot be made.
+    """
+    folder = Path(workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / ".lock", "a+")  # noqa: SIM115 (held until the block ends)
+    except OSError as error:
+        raise UserError(f"cannot write to workdir {workdir!r}: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise UserError(
+                f"{workdir} is in use by process {handle.read().strip() or '?'}: "
+                "wait for it, stop it, or use another --workdir"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield

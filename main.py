@@ -1,0 +1,75 @@
+"""Train, evaluate or use any of the systems: see README.md for the commands."""
+
+import os
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from jaxvision import workdir
+from jaxvision.errors import UserError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "", "The run's folder.")
+flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "What to do.")
+flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
+flags.DEFINE_string("input", "", "predict: an image, or a folder of them.")
+flags.DEFINE_string("output", "", "predict: folder for the results; '': <workdir>/predictions.")
+
+
+def parse_flags(argv: list[str]) -> None:
+    """Parses argv. `--config` is a config file; without it, the workdir's config.json is used.
+
+    Raises:
+      UserError: an unknown flag or config field, a wrong type, no workdir.
+    """
+    try:
+        FLAGS(argv, known_only=True)
+        if not FLAGS.workdir:
+            raise UserError("no --workdir given: name the run's folder, e.g. --workdir=workdir/unet")
+        if any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:]):
+            config_flags.DEFINE_config_file("config")
+        else:
+            config_flags.DEFINE_config_dict("config", workdir.read_config(FLAGS.workdir))
+        rest = FLAGS(argv)
+        FLAGS.config.lock()
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        message = error.args[0] if error.args else error
+        raise UserError(f"config: {str(message).splitlines()[0]}") from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
+
+
+def run() -> None:
+    """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
+    import jax
+
+    from jaxvision import evaluate, predict, train
+
+    jax.config.update("jax_compilation_cache_dir", os.fspath(workdir.compilation_cache()))
+    if FLAGS.mode == "train":
+        train.train(FLAGS.config, FLAGS.workdir)
+    elif FLAGS.mode == "evaluate":
+        evaluate.evaluate_workdir(FLAGS.config, FLAGS.workdir, FLAGS.split)
+    else:
+        predict.predict_files(FLAGS.config, FLAGS.workdir, FLAGS.input, FLAGS.output)
+
+
+def main(argv: list[str]) -> int:
+    """Runs and returns the exit code: 0, 2 for a user's mistake, 1 for a run that diverged."""
+    try:
+        parse_flags(argv)
+        run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
