@@ -1,0 +1,209 @@
+"""Which image goes with which mask: read from folders or from a csv, nothing decoded yet."""
+
+import collections
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import download, images
+from jaxvision.input_pipeline.dataset import SPLITS
+
+
+class Example(NamedTuple):
+    """An image file and its mask file.
+
+    Attributes:
+      name: unique in the data set's split.
+      key: what the hash splits by.
+      split: 'train', 'val', 'test', or '' where the user gave none.
+      image, mask: paths of local files.
+      image_label, mask_label: what messages call them: path from the root, or csv row and value.
+    """
+
+    name: str
+    key: str
+    split: str
+    image: str
+    mask: str
+    image_label: str
+    mask_label: str
+
+
+class Listing(NamedTuple):
+    """Attributes:
+    examples: that have both files, as far as names tell.
+    problems: one line for each example that has not.
+    total: examples and problems.
+    notes: for the log.
+    """
+
+    examples: list[Example]
+    problems: list[str]
+    total: int
+    notes: list[str]
+
+
+def list_examples(path: Path) -> Listing:
+    """The examples of a folder or a csv; files named by addresses are downloaded.
+
+    Raises:
+      UserError: the path does not exist, is of another kind, or holds no examples.
+    """
+    if not path.exists():
+        raise UserError(f"data.path {path} does not exist; give a folder or a csv")
+    if path.is_dir():
+        return _list_folder(path)
+    if path.suffix.lower() == ".csv":
+        return _list_csv(path)
+    raise UserError(
+        f"data.path {path} is neither a folder nor a csv; give a folder with images/ and masks/, "
+        "or a csv with columns image,mask"
+    )
+
+
+def _list_folder(root: Path) -> Listing:
+    def has_parts(folder: Path) -> bool:
+        return (folder / "images").is_dir() or (folder / "masks").is_dir()
+
+    folders = [split for split in SPLITS if has_parts(root / split)]
+    if folders and has_parts(root):
+        raise UserError(
+            f"{root} holds images/ or masks/ beside {folders[0]}/; move them into train/, val/ or "
+            "test/, or these folders elsewhere"
+        )
+    if not folders and not has_parts(root):
+        raise UserError(
+            f"{root} holds nothing usable: it needs images/ and masks/, or train/images and "
+            f"train/masks; it has {_first_names(os.listdir(root))}"
+        )
+    listings = [_list_pair(root, split) for split in folders or [""]]
+    return Listing(
+        examples=[example for listing in listings for example in listing.examples],
+        problems=[problem for listing in listings for problem in listing.problems],
+        total=sum(listing.total for listing in listings),
+        notes=[note for listing in listings for note in listing.notes],
+    )
+
+
+def _list_pair(root: Path, split: str) -> Listing:
+    """The examples of one images/ and masks/."""
+    for part, other in (("images", "masks"), ("masks", "images")):
+        if not (root / split / part).is_dir():
+            raise UserError(
+                f"{root / split} has {other}/ but no {part}/; put the {part} there, each with the "
+                f"name of its {other[:-1]}"
+            )
+    found = images.find_images(root / split / "images")
+    masks = images.find_images(root / split / "masks")
+    if not found:
+        raise UserError(
+            f"{root / split / 'images'} holds no PNG, JPEG, TIFF or WebP images; it has "
+            f"{_first_names(os.listdir(root / split / 'images'))}"
+        )
+    examples, problems = [], []
+    for stem, image in found.items():
+        label = str(image.relative_to(root))
+        if stem not in masks:
+            problems.append(f"{label} has no mask named {stem}.* in {Path(split, 'masks')}/")
+            continue
+        mask = masks.pop(stem)
+        mask_label = str(mask.relative_to(root))
+        examples.append(Example(stem, stem, split, str(image), str(mask), label, mask_label))
+    notes = []
+    if masks:
+        first = _first_names(mask.name for mask in masks.values())
+        notes.append(f"{len(masks)} masks in {root / split / 'masks'} have no image: {first}")
+    return Listing(examples, problems, len(found), notes)
+
+
+def _first_names(names: Sequence[str]) -> str:
+    """'a, b, c and 4 more', or 'no files'."""
+    names = sorted(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "no files"
+
+
+class _Row(NamedTuple):
+    number: int  # in the file, the header being row 1, as a spreadsheet shows it
+    image: str
+    mask: str
+    split: str
+
+
+def _list_csv(path: Path) -> Listing:
+    rows = _read_rows(path)
+    urls = [text for row in rows for text in (row.image, row.mask) if download.is_url(text)]
+    fetched = download.fetch_all(urls) if urls else {}
+    stems = [_stem(row.image) for row in rows]
+    # Names that repeat (scene_1/image.png, scene_2/image.png) would all fall in one split.
+    by_stem = len(set(stems)) == len(stems)
+    uses = collections.Counter(stems)
+    examples, problems = [], []
+    for row, stem in zip(rows, stems, strict=True):
+        files, errors = [], []
+        for column, text in (("image", row.image), ("mask", row.mask)):
+            if not text:
+                errors.append(f"row {row.number}: no {column} is given")
+            elif text in fetched:
+                files.append(str(fetched[text].path))
+                if fetched[text].error:
+                    errors.append(f"row {row.number}: {text}: {fetched[text].error}")
+            else:
+                files.append(str(path.parent / Path(text).expanduser()))
+        if errors:
+            problems.append(", ".join(errors))
+            continue
+        name = stem if uses[stem] == 1 else f"{stem}_row{row.number}"
+        key = stem if by_stem else os.path.splitext(row.image)[0]
+        labels = [f"row {row.number}: {text}" for text in (row.image, row.mask)]
+        examples.append(Example(name, key, row.split, *files, *labels))
+    return Listing(examples, problems, len(rows), [])
+
+
+def _stem(text: str) -> str:
+    """The name without folder and extension; for an address its query too, which may be the id."""
+    if not download.is_url(text):
+        return Path(text).stem
+    address, mark, query = text.partition("?")
+    return Path(address).stem + mark + query
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    """The rows that are not blank.
+
+    Raises:
+      UserError: no text in UTF-8, no such columns, no rows, a split of another name.
+    """
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark first.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path} as csv in UTF-8: {error}") from error
+    header = [name.strip().lower() for name in lines[0]] if lines else []
+    columns = next(
+        (pair for pair in (("image", "mask"), ("image_url", "mask_url")) if set(pair) <= {*header}),
+        None,
+    )
+    if columns is None:
+        raise UserError(
+            f"{path} has no columns image,mask or image_url,mask_url in its first row; found: "
+            f"{', '.join(header) or 'nothing'}"
+        )
+    places = [header.index(name) for name in columns]
+    split_place = header.index("split") if "split" in header else None
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not any(cell.strip() for cell in line):
+            continue
+        cells = [cell.strip() for cell in line] + [""] * len(header)  # short rows too
+        split = cells[split_place].lower() if split_place is not None else ""
+        if split_place is not None and split not in SPLITS:
+            raise UserError(f"{path} row {number}: split {split!r} is not train, val or test")
+        rows.append(_Row(number, cells[places[0]], cells[places[1]], split))
+    if not rows:
+        raise UserError(f"{path} has a header but no rows; add one a line: image,mask")
+    return rows

@@ -1,0 +1,78 @@
+"""A function over many files in threads, with a progress line once it takes a while."""
+
+import collections
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+QUIET_SECONDS = 2.0  # shorter work shows nothing
+SCREEN_SECONDS = 0.5  # between updates of the line in a terminal
+LOG_SECONDS = 30.0  # between lines where stderr is a file: every update stays there
+
+
+def cpu_threads() -> int:
+    """Threads for decoding: one a core this process may use; 16 at most, as each holds an image."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, 16)
+
+
+def threaded(
+    function: Callable[[Any], Any], items: Sequence[Any], label: str, threads: int
+) -> Iterator[Any]:
+    """Yields function(item) in the order of `items`, run by `threads` threads.
+
+    Only a few calls a thread are in flight, so 100,000 items cost no memory. An exception in a call
+    is raised here; calls that have not started are then dropped.
+
+    Args:
+      label: starts the progress line, for example 'checking images'.
+    """
+    pool = ThreadPoolExecutor(threads)
+    waiting = collections.deque()
+    line = _Line(label, len(items))
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= 8 * threads:
+                yield waiting.popleft().result()
+                line.step()
+        while waiting:
+            yield waiting.popleft().result()
+            line.step()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        line.close()
+
+
+class _Line:
+    """'checking images 1200/45000  850 images/s  left 0m51s' on stderr."""
+
+    def __init__(self, label: str, total: int):
+        self.label, self.total, self.done = label, total, 0
+        self.start = time.monotonic()
+        self.next = self.start + QUIET_SECONDS
+        self.screen = sys.stderr.isatty()
+        self.shown = False
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now < self.next:
+            return
+        self.next = now + (SCREEN_SECONDS if self.screen else LOG_SECONDS)
+        rate = self.done / max(now - self.start, 1e-9)
+        left = round((self.total - self.done) / rate)
+        unit = self.label.split()[-1]
+        text = f"{self.label} {self.done}/{self.total}  {rate:.0f} {unit}/s"
+        text = f"{text}  left {left // 60}m{left % 60:02d}s"
+        # Spaces wipe the end of a longer line before.
+        sys.stderr.write(f"\r{text:<78}" if self.screen else f"{text}\n")
+        sys.stderr.flush()
+        self.shown = True
+
+    def close(self) -> None:
+        if self.shown and self.screen:
+            sys.stderr.write("\n")
