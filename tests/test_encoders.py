@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.models.mobilenet_v2 import MobileNetV2Tiny
+from jaxvision.errors import UserError
+from jaxvision.models import encoders
 
-TINY = {"mobilenet_v2": MobileNetV2Tiny}
+TINY = {name: make for name, make in encoders.ENCODERS.items() if "tiny" in name}
 SIZE = (41, 64)  # an odd side: strides round up
 
 
@@ -52,9 +53,8 @@ def test_bytes_and_floats_are_the_same_pixels_and_training_moves_the_statistics(
     model = TINY[name](num_classes=3)
     variables = jax.jit(lambda: model.init(jax.random.key(0), images(), train=False))()
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
-    np.testing.assert_array_equal(
-        apply(variables, images()), apply(variables, images(np.float32))
-    )
+    from_bytes, from_floats = apply(variables, images()), apply(variables, images(np.float32))
+    np.testing.assert_allclose(from_bytes, from_floats, rtol=1e-4, atol=1e-8)
     if "batch_stats" not in variables:
         return
     _, updates = jax.jit(
@@ -66,3 +66,34 @@ def test_bytes_and_floats_are_the_same_pixels_and_training_moves_the_statistics(
         lambda a, b: bool((a != b).any()), variables["batch_stats"], updates["batch_stats"]
     )
     assert all(jax.tree.leaves(moved))
+
+
+def test_training_efficientnet_drops_branches_and_evaluating_does_not():
+    blocks = {"repeats": (1, 2, 1, 1, 1, 1, 1), "drop_connect_rate": 0.9}
+    model = TINY["efficientnet_tiny"](num_classes=0, **blocks)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), images(), train=False))()
+
+    @jax.jit
+    def train(variables, key):
+        rngs = {"dropout": key}
+        return model.apply(variables, images(), train=True, mutable=["batch_stats"], rngs=rngs)[0]
+
+    first, second = train(variables, jax.random.key(1)), train(variables, jax.random.key(2))
+    assert not np.allclose(first, second)
+    jax.eval_shape(lambda: model.apply(variables, images(), train=False))  # needs no rng
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    # torchvision's resnet18 and resnet34, whose basic blocks these are.
+    [("resnet18", 11_689_512), ("resnet34", 21_797_672)],
+)
+def test_basic_resnets_have_as_many_parameters_as_the_published_ones(name, count):
+    model = encoders.make(name, num_classes=1000)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images(), train=False))
+    assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == count
+
+
+def test_an_unknown_encoder_is_named_with_the_known_ones():
+    with pytest.raises(UserError, match="'resnet51'.*resnet50"):
+        encoders.make("resnet51")

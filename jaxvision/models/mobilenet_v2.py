@@ -12,8 +12,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvision.models import preprocess
 from jaxvision.models.conv import conv_general_dilated
+from jaxvision.models.preprocess import preprocess
 
 # Filters and stride of the seven groups of blocks, table 2 of the paper. Every block but the
 # very first expands its input six times.
@@ -35,11 +35,13 @@ class MobileNetV2(nn.Module):
     dtype: Any = jnp.float32
     repeats: Sequence[int] = (1, 2, 3, 4, 3, 3, 1)
 
+    preprocessing = "minus_one_to_one"
+
     @nn.compact
     def __call__(self, images, train: bool):
         conv, norm = self._layers(train)
-        x = preprocess.minus_one_to_one(images, self.dtype)
-        x = conv(_divisible(32 * self.width), (3, 3), strides=2, name="Conv1")(x)
+        x = preprocess(images, self.preprocessing, self.dtype)
+        x = conv(divisible(32 * self.width), (3, 3), strides=2, name="Conv1")(x)
         x = nn.relu6(norm(name="bn_Conv1")(x))
         stages, stride = {}, 2
         for prefix, filters, block_stride in self._blocks():
@@ -50,7 +52,7 @@ class MobileNetV2(nn.Module):
         stages[stride] = x
         if self.num_classes is None:
             return stages
-        x = conv(_divisible(1280 * max(1.0, self.width)), (1, 1), name="Conv_1")(x)
+        x = conv(divisible(1280 * max(1.0, self.width)), (1, 1), name="Conv_1")(x)
         x = nn.relu6(norm(name="Conv_1_bn")(x))
         x = x.mean(axis=(1, 2))  # [B, C]
         if self.num_classes:
@@ -96,7 +98,7 @@ class MobileNetV2(nn.Module):
         for (filters, stride), repeat in zip(GROUPS, self.repeats, strict=True):
             for i in range(repeat):
                 prefix = f"block_{len(blocks)}" if blocks else "expanded_conv"
-                width = _divisible(int(filters * self.width))
+                width = divisible(int(filters * self.width))
                 blocks.append((prefix, width, stride if i == 0 else 1))
         return blocks
 
@@ -119,7 +121,7 @@ class MobileNetV2(nn.Module):
 MobileNetV2Tiny = functools.partial(MobileNetV2, width=0.1, repeats=(1,) * 7)
 
 
-def _divisible(channels, divisor=8):
+def divisible(channels, divisor=8):
     """To the nearest multiple of `divisor`, at most 10% down (keras' _make_divisible)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -13,6 +13,11 @@ UNIT_MEAN = (0.485, 0.456, 0.406)
 UNIT_STD = (0.229, 0.224, 0.225)
 
 
+def preprocess(images, mode, dtype):
+    """Scales images by one of the functions below, by its name."""
+    return MODES[mode](images, dtype)
+
+
 def minus_one_to_one(images, dtype):
     """[0, 255] -> [-1, 1]."""
     return (_float_rgb(images) / 127.5 - 1.0).astype(dtype)
@@ -34,3 +39,6 @@ def _float_rgb(images):
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must be [B, H, W, 3], got {images.shape}")
     return images.astype(jnp.float32)
+
+
+MODES = {fn.__name__: fn for fn in (minus_one_to_one, bgr_minus_mean, unit_mean_std)}

@@ -1,0 +1,41 @@
+"""Every encoder by the name that a config uses.
+
+All of them take (images [B, H, W, 3] in [0, 255], train) and the fields `num_classes`,
+`bn_momentum` and `dtype`; see the families' files for what else.
+"""
+
+from jaxvision.errors import UserError
+from jaxvision.models import efficientnet, mobilenet_v2, resnet, vgg
+
+ENCODERS = {
+    "mobilenet_v2": mobilenet_v2.MobileNetV2,
+    "vgg16": vgg.VGG16,
+    "vgg19": vgg.VGG19,
+    "resnet18": resnet.ResNet18,
+    "resnet34": resnet.ResNet34,
+    "resnet50": resnet.ResNet50,
+    "resnet101": resnet.ResNet101,
+    "resnet152": resnet.ResNet152,
+    "efficientnet_b0": efficientnet.EfficientNetB0,
+    "efficientnet_b1": efficientnet.EfficientNetB1,
+    "efficientnet_b2": efficientnet.EfficientNetB2,
+    "efficientnet_b3": efficientnet.EfficientNetB3,
+    "efficientnet_b4": efficientnet.EfficientNetB4,
+    "efficientnet_b5": efficientnet.EfficientNetB5,
+    "efficientnet_b6": efficientnet.EfficientNetB6,
+    "efficientnet_b7": efficientnet.EfficientNetB7,
+    # For tests and for trying out a config: a few channels, seconds to compile.
+    "mobilenet_v2_tiny": mobilenet_v2.MobileNetV2Tiny,
+    "vgg_tiny": vgg.VGGTiny,
+    "resnet_tiny": resnet.ResNetTiny,
+    "resnet_tiny_bottleneck": resnet.ResNetTinyBottleneck,
+    "efficientnet_tiny": efficientnet.EfficientNetTiny,
+}
+
+
+def make(name, **kwargs):
+    """The encoder called `name`, with the fields in `kwargs`; UserError for an unknown name."""
+    if name not in ENCODERS:
+        known = ", ".join(ENCODERS)
+        raise UserError(f"no encoder is called {name!r}; use one of: {known}")
+    return ENCODERS[name](**kwargs)

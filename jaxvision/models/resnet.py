@@ -1,0 +1,132 @@
+"""ResNet (He et al. 2015, arXiv:1512.03385).
+
+ResNet50 to 152 are the graph of `keras.applications` (stride on the first 1x1 of a bottleneck,
+biased convolutions, Caffe's BGR input), with keras' layer names, so weights are copied by name.
+ResNet18 and 34 have no weights there: they are torchvision's basic blocks, for training from
+scratch, with layers named in the same way.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.models.conv import conv_general_dilated
+from jaxvision.models.preprocess import preprocess
+
+
+class ResNet(nn.Module):
+    """Images [B, H, W, 3] in [0, 255] to stages, pooled features or logits.
+
+    num_classes None gives {stride: features}: the stem's activation at stride 2, the outputs of
+    the four groups of blocks at 4 to 32. 0 gives pooled features [B, C], N gives logits [B, N] in
+    float32. Sizes that no stride divides round up.
+    """
+
+    repeats: Sequence[int] = (3, 4, 6, 3)
+    filters: Sequence[int] = (64, 128, 256, 512)
+    bottleneck: bool = True
+    num_classes: int | None = None
+    bn_momentum: float = 0.99
+    dtype: Any = jnp.float32
+
+    @property
+    def preprocessing(self):
+        return "bgr_minus_mean" if self.bottleneck else "unit_mean_std"
+
+    @nn.compact
+    def __call__(self, images, train: bool):
+        conv = functools.partial(
+            nn.Conv,
+            use_bias=self.bottleneck,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            conv_general_dilated=conv_general_dilated,
+        )
+        norm = functools.partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            epsilon=1.001e-5 if self.bottleneck else 1e-5,
+            dtype=self.dtype,
+        )
+        block = _bottleneck if self.bottleneck else _basic
+        x = preprocess(images, self.preprocessing, self.dtype)
+        # The padding is explicit because SAME would put nothing before an even side.
+        x = conv(self.filters[0], (7, 7), strides=2, padding=3, name="conv1_conv")(x)
+        x = nn.relu(norm(name="conv1_bn")(x))
+        stages = {2: x}
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for prefix, filters, stride, projected in self._blocks():
+            x = block(x, prefix, filters, stride, projected, conv, norm)
+            group = int(prefix[len("conv")])
+            stages[2**group] = x
+        if self.num_classes is None:
+            return stages
+        x = x.mean(axis=(1, 2))  # [B, C]
+        if self.num_classes:
+            x = nn.Dense(self.num_classes, dtype=self.dtype, name="predictions")(x)
+        return x.astype(jnp.float32)
+
+    def _blocks(self):
+        """(layer prefix, filters, stride, whether the shortcut is projected) of every block."""
+        blocks = []
+        for group, (repeat, filters) in enumerate(zip(self.repeats, self.filters, strict=True)):
+            for i in range(repeat):
+                first = i == 0
+                projected = first and (self.bottleneck or group > 0)
+                stride = 2 if first and group > 0 else 1
+                blocks.append((f"conv{group + 2}_block{i + 1}", filters, stride, projected))
+        return blocks
+
+    def layer_order(self):
+        """Names of the layers that hold variables, from input to output."""
+        names = ["conv1_conv", "conv1_bn"]
+        for prefix, _, _, projected in self._blocks():
+            first, last = 0 if projected else 1, 3 if self.bottleneck else 2
+            names += [
+                f"{prefix}_{i}_{kind}" for i in range(first, last + 1) for kind in ("conv", "bn")
+            ]
+        return names + (["predictions"] if self.num_classes else [])
+
+
+def _bottleneck(x, prefix, filters, stride, projected, conv, norm):
+    """1x1, 3x3, 1x1 to 4 * filters channels, as keras builds it."""
+    shortcut = x
+    if projected:
+        shortcut = conv(4 * filters, (1, 1), strides=stride, name=f"{prefix}_0_conv")(x)
+        shortcut = norm(name=f"{prefix}_0_bn")(shortcut)
+    x = conv(filters, (1, 1), strides=stride, name=f"{prefix}_1_conv")(x)
+    x = nn.relu(norm(name=f"{prefix}_1_bn")(x))
+    x = conv(filters, (3, 3), name=f"{prefix}_2_conv")(x)
+    x = nn.relu(norm(name=f"{prefix}_2_bn")(x))
+    x = conv(4 * filters, (1, 1), name=f"{prefix}_3_conv")(x)
+    x = norm(name=f"{prefix}_3_bn")(x)
+    return nn.relu(shortcut + x)
+
+
+def _basic(x, prefix, filters, stride, projected, conv, norm):
+    """Two 3x3, as torchvision builds it."""
+    shortcut = x
+    if projected:
+        shortcut = conv(filters, (1, 1), strides=stride, name=f"{prefix}_0_conv")(x)
+        shortcut = norm(name=f"{prefix}_0_bn")(shortcut)
+    x = conv(filters, (3, 3), strides=stride, padding=1, name=f"{prefix}_1_conv")(x)
+    x = nn.relu(norm(name=f"{prefix}_1_bn")(x))
+    x = conv(filters, (3, 3), padding=1, name=f"{prefix}_2_conv")(x)
+    x = norm(name=f"{prefix}_2_bn")(x)
+    return nn.relu(shortcut + x)
+
+
+# torch counts momentum the other way round: its 0.1 is 0.9 here.
+_BasicResNet = functools.partial(ResNet, bottleneck=False, bn_momentum=0.9)
+
+ResNet18 = functools.partial(_BasicResNet, repeats=(2, 2, 2, 2))
+ResNet34 = functools.partial(_BasicResNet, repeats=(3, 4, 6, 3))
+ResNet50 = functools.partial(ResNet, repeats=(3, 4, 6, 3))
+ResNet101 = functools.partial(ResNet, repeats=(3, 4, 23, 3))
+ResNet152 = functools.partial(ResNet, repeats=(3, 8, 36, 3))
+ResNetTiny = functools.partial(_BasicResNet, repeats=(1, 1, 1, 1), filters=(8, 8, 16, 16))
+ResNetTinyBottleneck = functools.partial(ResNet, repeats=(1, 1, 1, 1), filters=(4, 4, 8, 8))
