@@ -26,7 +26,9 @@ def parse_flags(argv: list[str]) -> None:
     try:
         FLAGS(argv, known_only=True)
         if not FLAGS.workdir:
-            raise UserError("no --workdir given: name the run's folder, e.g. --workdir=workdir/unet")
+            raise UserError(
+                "no --workdir given: name the run's folder, e.g. --workdir=workdir/unet"
+            )
         if any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:]):
             config_flags.DEFINE_config_file("config")
         else:

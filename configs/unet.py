@@ -1,7 +1,7 @@
 """U-Net building footprints from aerial photos.
 
-    python main.py --config=configs/unet.py --workdir=workdir/unet
-    python main.py --config=configs/unet.py --workdir=workdir/mine --config.data.path=/data/aerial
+python main.py --config=configs/unet.py --workdir=workdir/unet
+python main.py --config=configs/unet.py --workdir=workdir/mine --config.data.path=/data/aerial
 """
 
 from configs import common
@@ -29,7 +29,7 @@ def get_config():
 
     config.model.encoder = dict(
         name="mobilenet_v2",
-        width=1.0,
+        width=1.0,  # of mobilenet_v2, from 0.35 to 1.4; the others have one width
         weights="",  # a path to a safetensors file of encoder weights; '': from scratch
         freeze=False,  # no gradient, no optimizer state, batch norm on its running statistics
         bn_momentum=0.9,  # keras has .999, too slow to settle in a run of some hundred steps
@@ -49,7 +49,7 @@ def get_config():
         probability=False,  # also write the probability as an 8-bit PNG
         polygons=False,  # also write footprints as GeoJSON (needs the extra [geo])
         side_by_side=True,
-        simplify=1.0,  # tolerance of the polygon outlines, pixels
+        tolerance=1.0,  # by which polygon outlines may be simplified, pixels
         min_area=0.0,  # smaller footprints are left out, pixels
     )
 

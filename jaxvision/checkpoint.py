@@ -49,11 +49,14 @@ class Checkpoints(NamedTuple):
         ]
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state of a saved step, placed as `like` (arrays, or their shapes with sharding).
+        """The state of a saved step, with the structure and placement of `like`.
 
         Raises:
           UserError: the saved state has another structure (another model or optimizer).
         """
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+        )
         args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
         try:
             return self.manager.restore(step, args=args)["state"]
@@ -62,6 +65,15 @@ class Checkpoints(NamedTuple):
                 f"checkpoint {step} in {self.manager.directory} does not fit this config's model "
                 f"and optimizer ({str(error).splitlines()[0]}): use the workdir's own config"
             ) from error
+
+    def restore_as_saved(self, step: int, sharding: jax.sharding.Sharding) -> dict[str, Any]:
+        """The state of a saved step as nested dicts, whatever machine and devices it came from."""
+        saved = self.manager.item_metadata(step)["state"]
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved.tree
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        return self.manager.restore(step, args=args)["state"]
 
     def wait(self) -> None:
         """Returns once everything is on disk."""
@@ -89,11 +101,5 @@ def open_checkpoints(workdir: str, higher_is_better: bool) -> Checkpoints:
         create=True,
     )
     folder = Path(workdir).resolve() / "checkpoints"
-    return Checkpoints(ocp.CheckpointManager(folder, options=options))
-
-
-def abstract(state: Any) -> Any:
-    """Shapes, dtypes and shardings of a state: what `restore` needs of it."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
-    )
+    handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
+    return Checkpoints(ocp.CheckpointManager(folder, options=options, item_handlers=handlers))

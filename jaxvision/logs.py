@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from clu import parameter_overview
 
+from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.workdir import write_json
 
 
@@ -36,8 +38,21 @@ def describe_parameters(params: Any) -> str:
     return parameter_overview.get_parameter_overview(params)
 
 
+def describe_data(dataset: Dataset) -> None:
+    """Prints where the data comes from, how much there is, and what was left out."""
+    say(f"data: {dataset.source}")
+    for name, split in dataset.splits.items():
+        tiles = f" in {len(split.names)} rows" if len(split.names) != split.examples else ""
+        say(f"  {name}: {split.examples} examples{tiles}")
+    for note in dataset.notes:
+        say(f"  note: {note}")
+
+
 def _tensorboard(workdir: Path) -> Any:
     """clu's writer, which needs TensorFlow; None, with one line saying so, where that is absent."""
+    # TensorFlow only writes event files here: what it says of its own speed is noise.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         import tensorflow as tf
         from clu import metric_writers
@@ -113,10 +128,6 @@ class RunLog:
         if self.writer:
             self.writer.write_images(step, {name: image[None]})
 
-    def evaluation(self, split: str, step: int, examples: int, metrics: dict[str, float]) -> None:
-        """Prints `<split>: metrics` and writes evaluation.json."""
-        write_evaluation(self.workdir, split, step, examples, metrics)
-
     def close(self) -> None:
         """Flushes everything."""
         self.metrics_file.close()
@@ -125,7 +136,7 @@ class RunLog:
 
 
 def write_evaluation(
-    workdir: Path, split: str, step: int, examples: int, metrics: dict[str, float]
+    workdir: str | Path, split: str, step: int, examples: int, metrics: dict[str, float]
 ) -> None:
     """Prints `<split>: metrics` and writes workdir/evaluation.json."""
     record = {"split": split, "step": step, "examples": examples, "metrics": metrics}

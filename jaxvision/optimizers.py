@@ -47,7 +47,9 @@ def make_optimizer(
     """
     options, every = config.optimizer, config.train.accumulate_steps
     if every < 1:
-        raise UserError(f"train.accumulate_steps={every} is not positive: use 1 for no accumulation")
+        raise UserError(
+            f"train.accumulate_steps={every} is not positive: use 1 for no accumulation"
+        )
     rate = learning_rate(config, max(total_steps // every, 1))
     chain = [optax.clip_by_global_norm(options.clip_norm)] if options.clip_norm > 0 else []
     chain += _named(options, rate)

@@ -20,7 +20,9 @@ def make_mesh(batch_sizes: dict[str, int]) -> Mesh:
     devices = jax.local_devices()
     for key, size in batch_sizes.items():
         if size < 1 or size % len(devices):
-            raise UserError(f"{key}={size} does not divide among {len(devices)} devices: use a multiple")
+            raise UserError(
+                f"{key}={size} does not divide among {len(devices)} devices: use a multiple"
+            )
     # Auto axes: with explicit ones linen's Dropout fails on several devices.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 

@@ -10,7 +10,7 @@ lives behind these functions; when to log, evaluate, draw and save is the loop's
 
 Conventions:
   batch     dict of arrays with a leading batch axis; images as uint8 [B, H, W, C]. Evaluation
-            batches also hold 'mask', float32 [B]: 0 marks rows that only pad the last batch.
+            batches also hold 'valid', float32 [B]: 0 marks rows that only pad the last batch.
   variables {'params': ..., 'batch_stats': ..., ...}: what `Module.apply` takes.
   extra     `variables` without 'params'.
   sums      a dict of arrays that may be added up over batches. In `loss` each value is a pair
@@ -19,8 +19,14 @@ Conventions:
             is kept with the checkpoint; {} before the first evaluation.
 """
 
+import importlib
+import importlib.util
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from jaxvision import tasks
+from jaxvision.errors import UserError
 
 
 class Task(NamedTuple):
@@ -28,16 +34,18 @@ class Task(NamedTuple):
 
     Attributes:
       init: (key, batch) -> variables.
+      load_weights: (variables) -> variables. Host; called once, when a run begins: pretrained
+        weights go in here.
       augment: (key, batch) -> batch. Runs inside jit, on device, in training only.
       loss: (params, extra, batch, key) -> (loss, (extra, sums)). Differentiated by the train step.
-      metrics: (variables, batch, key) -> sums of the rows whose 'mask' is 1.
+      metrics: (variables, batch, key) -> sums of the rows whose 'valid' is 1.
       fit: (sums) -> fitted. Host; called with the validation split's sums only.
       summarize: (sums, fitted) -> {name: float}. Host; sums over a whole split.
       scores: (variables, batch, key) -> {name: float32 [B]}. The rows that score highest are drawn
         under that name when training ends (the worst predictions, say).
       draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model.
       predict: (variables, images) -> outputs. Jittable; images uint8 [B, H, W, C], no labels.
-      decode: (outputs, image, fitted) -> prediction of one image. Host; JSON-able values and arrays.
+      decode: (outputs, image, fitted) -> one image's prediction: JSON-able values, arrays. Host.
       predict_file: (predict, path, output, fitted) -> JSON-able record. Host; reads one of the
         user's files, writes what was found under the folder `output`. `predict` is the jitted
         `predict` above with the variables already bound: images -> outputs.
@@ -46,6 +54,7 @@ class Task(NamedTuple):
     """
 
     init: Callable[..., Any]
+    load_weights: Callable[..., Any]
     augment: Callable[..., Any]
     loss: Callable[..., Any]
     metrics: Callable[..., Any]
@@ -57,3 +66,15 @@ class Task(NamedTuple):
     decode: Callable[..., Any]
     predict_file: Callable[..., dict[str, Any]]
     trainable: Callable[[tuple[str, ...]], bool]
+
+
+def find_task(config: Any, info: dict[str, Any]) -> Task:
+    """The task that `config.task` names: `jaxvision.tasks.<name>.make(config, info)`.
+
+    Raises:
+      UserError: there is no such task.
+    """
+    if not importlib.util.find_spec(f"jaxvision.tasks.{config.task or '?'}"):
+        known = sorted(module.name for module in pkgutil.iter_modules(tasks.__path__))
+        raise UserError(f"task={config.task!r} is unknown: use one of {', '.join(known)}")
+    return importlib.import_module(f"jaxvision.tasks.{config.task}").make(config, info)

@@ -51,9 +51,7 @@ def merge_params(params: Any, frozen: Any) -> Any:
     return unflatten_dict({**flatten_dict(params), **flatten_dict(frozen)})
 
 
-def create_state(
-    task: Task, optimizer: Any, variables: Any, batch: Any, ema: bool
-) -> TrainState:
+def create_state(task: Task, optimizer: Any, variables: Any, batch: Any, ema: bool) -> TrainState:
     """The state before the first step.
 
     Args:
@@ -82,10 +80,9 @@ def create_state(
     )
 
 
-def eval_variables(state: TrainState) -> Any:
+def eval_variables(params: Any, frozen: Any, extra: Any, ema: Any) -> Any:
     """The variables to judge and to use: the moving average where the run keeps one."""
-    params = merge_params(state.ema or state.params, state.frozen)
-    return {"params": params, **state.extra}
+    return {"params": merge_params(ema or params, frozen), **extra}
 
 
 def make_train_step(

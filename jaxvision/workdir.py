@@ -50,9 +50,13 @@ def read_config(workdir: str) -> ConfigDict:
     """
     path = Path(workdir) / "config.json"
     if not path.parent.is_dir():
-        raise UserError(f"workdir {workdir!r} does not exist: check the path, or begin a run with --config")
+        raise UserError(
+            f"workdir {workdir!r} does not exist: check the path, or begin a run with --config"
+        )
     if not path.exists():
-        raise UserError(f"workdir {workdir!r} holds no config.json: begin a run there with --config")
+        raise UserError(
+            f"workdir {workdir!r} holds no config.json: begin a run there with --config"
+        )
     try:
         return ConfigDict(_tuples(json.loads(path.read_text())))
     except json.JSONDecodeError as error:
@@ -82,6 +86,20 @@ def begin(config: ConfigDict, workdir: str) -> None:
                 "use these values, or another --workdir"
             )
     write_json(path, config.to_dict())
+
+
+def check_model(config: ConfigDict, workdir: str) -> None:
+    """Checks that `config` describes the model that was trained in `workdir`.
+
+    Raises:
+      UserError: it does not; the message names the keys.
+    """
+    differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+    wrong = [line for line in differing if line.startswith(("task:", "model."))]
+    if wrong:
+        raise UserError(
+            f"{workdir} holds another model ({'; '.join(wrong)}): leave these fields as they were"
+        )
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:

@@ -130,8 +130,9 @@ def drop_duplicates(
         kept[split] = [i for i, digest in enumerate(own) if digest not in later]
         against = collections.Counter(later[digest] for digest in own if digest in later)
         notes += [
-            f"dropped {count} of {len(own)} {split} images: exact copies are in {other}"
-            for other, count in against.items()
+            f"dropped {against[other]} of {len(own)} {split} images: exact copies are in {other}"
+            for other in ("val", "test")
+            if against[other]
         ]
         unique = {own[i] for i in kept[split]}
         if extra := len(kept[split]) - len(unique):

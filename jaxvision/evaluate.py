@@ -1,0 +1,145 @@
+"""Evaluation of a split: in the training loop, and on its own (`--mode=evaluate`)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxvision import logs
+from jaxvision import workdir as workdir_lib
+from jaxvision.checkpoint import open_checkpoints
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline.dataset import Dataset, Split
+from jaxvision.sharding import make_mesh, replicated
+from jaxvision.task import Task, find_task
+from jaxvision.train_state import eval_variables
+
+
+def batch_size(config: ConfigDict) -> int:
+    """Examples in an evaluation batch."""
+    return config.eval.batch_size or config.batch_size
+
+
+def split_sums(
+    metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Adds up a task's sums over every row of a split, each once.
+
+    Args:
+      metrics: the task's `metrics`, jitted.
+      variables: what to judge.
+      feed: the split.
+      size: rows a batch.
+      seed: random numbers depend on it and the batch's place alone.
+
+    Returns:
+      {name: float64 or int64 array}.
+    """
+    totals, waiting, key = None, None, jax.random.key(seed)
+    for i, batch in enumerate(loader.eval_batches(feed, size)):
+        sums = metrics(variables, batch, jax.random.fold_in(key, i))
+        if waiting is not None:  # read one batch late, while the device works on this one
+            totals = _add(totals, waiting)
+        waiting = sums
+    return _add(totals, waiting)
+
+
+def _add(totals, sums):
+    sums = jax.tree.map(_wide, jax.device_get(sums))
+    return sums if totals is None else jax.tree.map(np.add, totals, sums)
+
+
+def _wide(value):
+    value = np.asarray(value)
+    return value.astype(np.int64 if np.issubdtype(value.dtype, np.integer) else np.float64)
+
+
+class Model(NamedTuple):
+    """A trained model, ready for use.
+
+    Attributes:
+      task, variables: as everywhere.
+      fitted: what validation chose (a threshold, ...).
+      step: the checkpoint's step.
+      mesh: the devices that hold the variables.
+    """
+
+    task: Task
+    variables: Any
+    fitted: dict[str, float]
+    step: int
+    mesh: Mesh
+
+
+def load_model(config: ConfigDict, workdir: str, batch_sizes: dict[str, int]) -> Model:
+    """The best checkpoint of a workdir.
+
+    Args:
+      config: may differ from the workdir's own in anything but the model.
+      workdir: the run's folder.
+      batch_sizes: {config key: size} that must divide among the devices.
+
+    Raises:
+      UserError: nothing was trained there, or the config describes another model.
+    """
+    workdir_lib.check_model(config, workdir)
+    checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
+    step = checkpoints.best()
+    if step is None:
+        raise UserError(f"workdir {workdir!r} holds no checkpoint yet: train there first")
+    notes, mesh = checkpoints.notes(step), make_mesh(batch_sizes)
+    saved = checkpoints.restore_as_saved(step, replicated(mesh))
+    variables = eval_variables(saved["params"], saved["frozen"], saved["extra"], saved["ema"])
+    return Model(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
+
+
+def evaluate_workdir(config: ConfigDict, workdir: str, split: str) -> None:
+    """Judges the workdir's best checkpoint on a split; prints it and writes evaluation.json.
+
+    Args:
+      config: the run's config, with any overrides (`data.path`: another data set).
+      workdir: the run's folder.
+      split: train, val, test, or all: every example found.
+
+    Raises:
+      UserError: nothing trained there, no such split.
+    """
+    size = batch_size(config)
+    model = load_model(config, workdir, {"batch_size": size})
+    dataset = loader.load_dataset(config)
+    logs.describe_data(dataset)
+    if split == "all":
+        dataset = dataset._replace(splits={"all": _merged(dataset)})
+    if split not in dataset.splits:
+        raise UserError(
+            f"--split={split}: {dataset.source} has only {', '.join(dataset.splits)}; "
+            "choose one of them, or --split=all"
+        )
+    feed = loader.open_feed(dataset, split, config, model.mesh)
+    metrics = jax.jit(model.task.metrics)
+    sums = split_sums(metrics, model.variables, feed, size, config.seed)
+    values = model.task.summarize(sums, model.fitted)
+    logs.write_evaluation(workdir, split, model.step, feed.split.examples, values)
+
+
+class _Merged(NamedTuple):
+    """Reads the rows of several splits, one after the other."""
+
+    splits: tuple[Split, ...]
+
+    def __call__(self, row: int) -> dict[str, np.ndarray]:
+        for split in self.splits:
+            if row < len(split.names):
+                return split.read(row)
+            row -= len(split.names)
+        raise IndexError(row)
+
+
+def _merged(dataset: Dataset) -> Split:
+    splits = tuple(dataset.splits.values())
+    names = [name for split in splits for name in split.names]
+    return Split(names, _Merged(splits), sum(split.examples for split in splits))

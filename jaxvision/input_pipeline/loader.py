@@ -1,0 +1,194 @@
+"""Feeds a split to the device, resident or streaming; both give the very same batches.
+
+Position p of the endless training stream is example `permutation(seed, epoch)[p % N]` of epoch
+p // N, and batch t holds positions t * B to t * B + B - 1. So a batch depends on (seed, t) alone:
+a resumed run needs no loader state, and no example is left out when B does not divide N.
+"""
+
+import collections
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.cache import atomic_file, cache_dir
+from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint
+from jaxvision.input_pipeline.parallel import cpu_threads, threaded
+from jaxvision.sharding import replicated, shard_batch
+
+DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
+
+
+class Feed(NamedTuple):
+    """A split on its way to the device.
+
+    Attributes:
+      split: what is fed.
+      arrays: {name: [N, ...]} on the device, replicated; None when streaming.
+      workers: decoding processes of the streaming path; 0 decodes in threads.
+      mesh: the devices.
+    """
+
+    split: Split
+    arrays: dict[str, jax.Array] | None
+    workers: int
+    mesh: Mesh
+
+
+def load_dataset(config: ConfigDict) -> Dataset:
+    """The user's data at `data.path`, or the reader's built-in synthetic data where that is ''.
+
+    Raises:
+      UserError: the path holds nothing usable; the message says why.
+    """
+    package = "jaxvision.input_pipeline"
+    if not config.data.path:
+        package += ".synthetic"
+    return importlib.import_module(f"{package}.{config.data.reader}").load(config)
+
+
+def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
+    """Feeds split `name`: resident where `data.resident` says so, or (auto) where it all fits.
+
+    Raises:
+      UserError: data.resident is not auto, true or false.
+    """
+    choice = str(config.data.resident).lower()
+    if choice not in ("auto", "true", "false"):
+        raise UserError(f"data.resident={config.data.resident!r}: use auto, true or false")
+    resident = choice == "true" or (choice == "auto" and gib(dataset) <= config.data.resident_gib)
+    split, arrays = dataset.splits[name], None
+    if resident:
+        arrays = jax.device_put(decoded(split, f"{dataset.fingerprint}_{name}"), replicated(mesh))
+    return Feed(split, arrays, config.data.workers, mesh)
+
+
+def gib(dataset: Dataset) -> float:
+    """Size of all splits once decoded, GiB."""
+    rows = sum(len(split.names) for split in dataset.splits.values())
+    row = next(iter(dataset.splits.values())).read(0)
+    return rows * sum(array.nbytes for array in row.values()) / 2**30
+
+
+def decoded(split: Split, key: str) -> dict[str, np.ndarray]:
+    """Every row of a split, decoded once and kept on disk: {name: [N, ...]}, memory mapped."""
+    first = split.read(0)
+    key = fingerprint([key, *split.names, *((n, a.shape, a.dtype) for n, a in first.items())])
+    paths = {name: cache_dir() / "decoded" / f"{key}_{name}.npy" for name in first}
+    if not all(path.exists() for path in paths.values()):
+        arrays = {n: np.empty((len(split.names), *a.shape), a.dtype) for n, a in first.items()}
+        rows = threaded(split.read, range(len(split.names)), "decoding images", cpu_threads())
+        for i, row in enumerate(rows):
+            for name, array in row.items():
+                arrays[name][i] = array
+        for name, path in paths.items():
+            with atomic_file(path) as file:
+                np.save(file, arrays[name], allow_pickle=False)
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+
+
+@functools.lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order of one epoch, int32 [size]; depends on its arguments alone."""
+    return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+
+
+def train_row(position: int, seed: int, size: int) -> int:
+    """The row at a position of the training stream."""
+    return int(permutation(seed, position // size, size)[position % size])
+
+
+def train_rows(start: int, steps: int, batch_size: int, seed: int, size: int) -> np.ndarray:
+    """Rows of batches `start` to `start + steps - 1`: int32 [steps, batch_size]."""
+    first, last = start * batch_size, (start + steps) * batch_size
+    epochs = range(first // size, (last - 1) // size + 1)
+    stream = np.concatenate([permutation(seed, epoch, size) for epoch in epochs])
+    offset = epochs.start * size
+    return stream[first - offset : last - offset].reshape(steps, batch_size)
+
+
+def train_batches(feed: Feed, seed: int, batch_size: int, start: int, stop: int) -> Iterator[Any]:
+    """Device batches `start` to `stop - 1` of the training stream."""
+    size = len(feed.split.names)
+    if feed.arrays is not None:
+        for step in range(start, stop):
+            yield _gather(feed, train_rows(step, 1, batch_size, seed, size)[0])
+        return
+    row_of = functools.partial(train_row, seed=seed, size=size)
+    yield from _streamed(feed, row_of, batch_size, start, stop)
+
+
+def eval_batches(feed: Feed, batch_size: int) -> Iterator[Any]:
+    """Every row once, in order; the last batch is padded with rows whose 'valid' is 0.
+
+    Yields:
+      device batches with 'valid', float32 [B], beside the split's own arrays.
+    """
+    size = len(feed.split.names)
+    batches = -(-size // batch_size)
+    rows = np.arange(batches * batch_size).reshape(batches, batch_size)
+    validity = (rows < size).astype(np.float32)
+    rows = np.where(rows < size, rows, 0)
+    if feed.arrays is not None:
+        source = (_gather(feed, batch_rows) for batch_rows in rows)
+    else:
+        row_of = functools.partial(_row_or_first, size=size)
+        source = _streamed(feed, row_of, batch_size, 0, batches)
+    for batch, valid in zip(source, validity, strict=True):
+        yield {**batch, "valid": shard_batch(feed.mesh, valid)}
+
+
+def host_rows(feed: Feed, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """The given rows as host arrays: for figures."""
+    examples = [feed.split.read(int(row)) for row in rows]
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def _row_or_first(position: int, size: int) -> int:
+    return position if position < size else 0
+
+
+@jax.jit
+def _take(arrays, rows):
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def _gather(feed: Feed, rows: np.ndarray) -> Any:
+    return _take(feed.arrays, shard_batch(feed.mesh, rows))
+
+
+def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str, np.ndarray]:
+    return read(row_of(int(position)))
+
+
+def _streamed(
+    feed: Feed, row_of: Callable[[int], int], batch_size: int, start: int, stop: int
+) -> Iterator[Any]:
+    """Decodes ahead with grain, and puts a few batches on the device ahead of their use."""
+    import grain
+
+    read = functools.partial(_read_position, read=feed.split.read, row_of=row_of)
+    # Batches, not examples, are what threads and processes work on: grain deals elements out to
+    # its workers in turn, so only whole batches stay the same however many workers there are.
+    batches = grain.MapDataset.range(start * batch_size, stop * batch_size).map(read)
+    batches = batches.batch(batch_size)
+    threads = 1 if feed.workers else cpu_threads()
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    batches = batches.to_iter_dataset(options)
+    if feed.workers:
+        workers = min(feed.workers, os.cpu_count() or 1, stop - start)
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        batches = batches.mp_prefetch(options)
+    ahead = collections.deque()
+    for batch in batches:
+        ahead.append(shard_batch(feed.mesh, batch))
+        if len(ahead) > DEVICE_BATCHES_AHEAD:
+            yield ahead.popleft()
+    yield from ahead

@@ -1,0 +1,44 @@
+"""Losses on logits, weighted per element; every function is pure and runs under jit."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def weighted_mean(values, weights):
+    """Mean of `values` where `weights` (same shape, >= 0) count; 0 where nothing counts."""
+    return (values * weights).sum() / jnp.maximum(weights.sum(), 1e-6)
+
+
+def binary_cross_entropy(logits, labels, weights):
+    """Mean binary cross-entropy. logits, labels in {0, 1} and weights share one shape."""
+    return weighted_mean(optax.sigmoid_binary_cross_entropy(logits, labels), weights)
+
+
+def soft_dice(logits, labels, weights, smooth=1.0):
+    """1 - Dice coefficient of the probabilities, over all elements of the batch together.
+
+    Milletari et al. 2016 (arXiv 1606.04797), with the plain sums of Drozdzal et al. 2016.
+    """
+    probability = jax.nn.sigmoid(logits) * weights
+    labels = labels * weights
+    overlap = (probability * labels).sum()
+    return 1 - (2 * overlap + smooth) / (probability.sum() + labels.sum() + smooth)
+
+
+def focal_tversky(logits, labels, weights, alpha, gamma, smooth=1.0):
+    """(1 - Tversky index) ** gamma (Abraham and Khan 2018, arXiv 1810.07842).
+
+    Args:
+      logits, labels, weights: one shape.
+      alpha: weight of false negatives; false positives get 1 - alpha.
+      gamma: below 1 dwells on what is nearly right, above 1 on what is wrong.
+      smooth: keeps the index defined where nothing is labelled.
+    """
+    probability = jax.nn.sigmoid(logits)
+    hits = (probability * labels * weights).sum()
+    missed = ((1 - probability) * labels * weights).sum()
+    false = (probability * (1 - labels) * weights).sum()
+    index = (hits + smooth) / (hits + alpha * missed + (1 - alpha) * false + smooth)
+    # The gradient of x ** gamma is infinite at 0 for gamma < 1.
+    return jnp.maximum(1 - index, 1e-6) ** gamma

@@ -1,0 +1,75 @@
+"""U-Net (Ronneberger et al. 2015, arXiv 1505.04597) on an encoder that returns its stages."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.models.conv import conv_general_dilated
+
+STRIDE = 32  # of the encoder's deepest stage
+
+
+class UNet(nn.Module):
+    """Images [B, H, W, 3] in [0, 255] to logits float32 [B, H, W], of any size.
+
+    Attributes:
+      encoder: images -> {stride: features} for strides 2, 4, 8, 16 and 32.
+      widths: channels of the up-blocks at strides 16, 8, 4 and 2, and at full resolution.
+      freeze_encoder: the encoder's batch norm stays on its running statistics in training too.
+      bn_momentum: of the decoder's batch norm.
+      dtype: of the compute; parameters are float32.
+    """
+
+    encoder: nn.Module
+    widths: Sequence[int] = (128, 96, 64, 32, 16)
+    freeze_encoder: bool = False
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train: bool):
+        height, width = images.shape[1:3]
+        # Whole strides, so that every up-block meets its skip; the edge repeats, as black would
+        # look like shadow.
+        padding = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
+        stages = self.encoder(
+            jnp.pad(images, padding, mode="edge"), train and not self.freeze_encoder
+        )
+        x = stages[STRIDE]  # [B, H/32, W/32, C]
+        for stride, channels in zip((16, 8, 4, 2), self.widths[:4], strict=True):
+            x = jnp.concatenate([upsample(x), stages[stride].astype(self.dtype)], axis=-1)
+            x = self._conv_block(x, channels, train, f"up{stride}_a")
+            x = self._conv_block(x, channels, train, f"up{stride}_b")  # [B, H/stride, W/stride, C]
+        x = self._conv_block(upsample(x), self.widths[4], train, "up1")  # [B, H, W, C]
+        x = nn.Conv(1, (1, 1), dtype=self.dtype, name="head")(x)
+        return x[:, :height, :width, 0].astype(jnp.float32)
+
+    def _conv_block(self, x, channels, train, name):
+        conv = functools.partial(
+            nn.Conv,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(),
+            conv_general_dilated=conv_general_dilated,
+        )
+        x = conv(channels, (3, 3), name=name)(x)
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            dtype=self.dtype,
+            name=f"{name}_bn",
+        )(x)
+        return nn.relu(x)
+
+
+def upsample(x):
+    """Each pixel becomes 2 x 2: [B, H, W, C] -> [B, 2H, 2W, C].
+
+    No transposed convolution: its weight gradient takes 30 times as long on XLA's CPU backend, and
+    its strides leave checkerboards.
+    """
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)

@@ -1,0 +1,100 @@
+"""What a run consists of: config, data, task, optimizer and devices put together."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxvision import logs, optimizers
+from jaxvision.checkpoint import Checkpoints, open_checkpoints
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.sharding import replicated
+from jaxvision.task import Task, find_task
+from jaxvision.train_state import TrainState, create_state, merge_params
+
+
+class Run(NamedTuple):
+    """What stays the same from the first step to the last."""
+
+    config: ConfigDict
+    workdir: str
+    dataset: Dataset
+    task: Task
+    mesh: Mesh
+    total_steps: int
+    steps_per_epoch: int
+    checkpoints: Checkpoints
+    metrics: Callable  # the task's, jitted
+
+
+def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> Run:
+    """Puts together what a config, its data and the devices determine.
+
+    Raises:
+      UserError: unknown task, model or metric.
+    """
+    task = find_task(config, dataset.info)
+    steps_per_epoch = max(1, round(len(dataset.splits["train"].names) / config.batch_size))
+    total = config.train.steps or round(config.train.epochs * steps_per_epoch)
+    checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
+    metrics = jax.jit(task.metrics)
+    return Run(config, workdir, dataset, task, mesh, total, steps_per_epoch, checkpoints, metrics)
+
+
+def initial_state(run: Run, optimizer: Any) -> TrainState:
+    """The state before step 1, on the devices; pretrained weights are loaded."""
+    row = run.dataset.splits["train"].read(0)
+    batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
+    key = jax.random.key(run.config.seed)
+    variables = run.task.load_weights(jax.jit(run.task.init)(key, batch))
+    state = create_state(run.task, optimizer, variables, batch, run.config.train.ema_decay > 0)
+    return jax.device_put(state, replicated(run.mesh))
+
+
+def make_optimizer(run: Run) -> Any:
+    """The run's optax transformation."""
+    return optimizers.make_optimizer(run.config, run.total_steps, run.steps_per_epoch)
+
+
+def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
+    """The newest checkpoint's state and notes, or those of a fresh run."""
+    config, best_metric = run.config, run.config.checkpoint.best_metric
+    state = initial_state(run, make_optimizer(run))
+    params = merge_params(state.params, state.frozen)
+    names = _metric_names(run, {"params": params, **state.extra})
+    if "val" in run.dataset.splits and best_metric and best_metric not in names:
+        raise UserError(
+            f"checkpoint.best_metric={best_metric!r} is not a metric of task {config.task}: "
+            f"use one of {', '.join(names)}"
+        )
+    logs.say(logs.describe_parameters(params))
+    frozen = sum(leaf.size for leaf in jax.tree.leaves(state.frozen))
+    total = sum(leaf.size for leaf in jax.tree.leaves(params))
+    logs.say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
+    devices = jax.local_devices()
+    logs.say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+    newest = run.checkpoints.newest()
+    if newest is None:
+        data = {"info": run.dataset.info, "fingerprint": run.dataset.fingerprint}
+        return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
+    notes = run.checkpoints.notes(newest)
+    if notes["fingerprint"] != run.dataset.fingerprint:
+        raise UserError(
+            f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
+            "bring them back, or use another --workdir"
+        )
+    logs.say(f"resumed from step {newest} of {run.total_steps}")
+    return run.checkpoints.restore(newest, state), notes
+
+
+def _metric_names(run: Run, variables: Any) -> list[str]:
+    """The names that evaluation will give, without running it."""
+    row = next(iter(run.dataset.splits.values())).read(0)
+    batch = {name: np.stack([array]) for name, array in row.items()}
+    batch["valid"] = np.ones(1, np.float32)
+    shapes = jax.eval_shape(run.task.metrics, variables, batch, jax.random.key(0))
+    return list(run.task.summarize(jax.tree.map(lambda s: np.zeros(s.shape), shapes), {}))

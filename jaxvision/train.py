@@ -1,0 +1,270 @@
+"""The training loop: every system's, and the only one."""
+
+import collections
+import contextlib
+import functools
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxvision import evaluate, logs
+from jaxvision import workdir as workdir_lib
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import loader
+from jaxvision.run import Run, make_optimizer, prepare, start
+from jaxvision.sharding import batch_sharding, make_mesh, replicated
+from jaxvision.train_state import TrainState, eval_variables, make_train_step, run_steps
+from jaxvision.visualize.curves import learning_curves
+
+CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
+
+
+def train(config: ConfigDict, workdir: str) -> None:
+    """Trains in `workdir` until the config's end; continues from the newest checkpoint there.
+
+    Raises:
+      UserError: config or data cannot work; the workdir is in use or holds another run.
+      FloatingPointError: the loss was not finite; the last good checkpoint stays.
+      SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
+    """
+    with workdir_lib.lock(workdir):
+        mesh = make_mesh(
+            {"batch_size": config.batch_size, "eval.batch_size": evaluate.batch_size(config)}
+        )
+        dataset = loader.load_dataset(config)
+        logs.describe_data(dataset)
+        if "train" not in dataset.splits:
+            raise UserError(
+                f"{dataset.source} has no training examples: add some, or --mode=evaluate"
+            )
+        run = prepare(config, workdir, dataset, mesh)
+        workdir_lib.begin(config, workdir)
+        state, notes = start(run)
+        step = int(state.step)
+        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step)
+        with contextlib.closing(log), _signals() as stopped:
+            notes = _loop(run, state, notes, log, stopped)
+            _finish(run, notes, log)
+
+
+def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
+    """Returns advance(state, step, count) -> (state, bad_step): trains on `count` batches.
+
+    The returned `bad_step` is a copy that outlives the state, which the next call consumes.
+    """
+    config = run.config
+    train_step = make_train_step(
+        run.task,
+        make_optimizer(run),
+        config.seed,
+        config.train.ema_decay,
+        config.train.accumulate_steps,
+    )
+    sharding = replicated(run.mesh)
+    jit = functools.partial(jax.jit, out_shardings=sharding)
+    size = len(feed.split.names)
+    if feed.arrays is None:
+        batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
+        step_once = jit(
+            lambda state, batch: _with_token(train_step(state, batch)), donate_argnums=0
+        )
+
+        def advance(state, step, count):
+            for _ in range(count):
+                state, token = step_once(state, next(batches))
+            return state, token
+
+        return advance
+    step_many = jit(
+        lambda data, state, rows: _with_token(run_steps(train_step, data, state, rows)),
+        donate_argnums=1,
+    )
+
+    def advance(state, step, count):
+        rows = loader.train_rows(step, count, config.batch_size, config.seed, size)
+        rows = jax.device_put(rows, batch_sharding(run.mesh, axis=1))
+        return step_many(feed.arrays, state, rows)
+
+    return advance
+
+
+def _with_token(state):
+    return state, state.bad_step
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _cleared(sums):
+    return jax.tree.map(lambda s: s * 0, sums)
+
+
+def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: list) -> dict:
+    """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
+    config, step = run.config, int(state.step)
+    feed = loader.open_feed(run.dataset, "train", config, run.mesh)
+    where = "resident on the device" if feed.arrays is not None else "streaming"
+    logs.say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
+    advance = make_advance(run, feed, step)
+    per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    validate = _make_validate(run)
+    every = {
+        "log": config.log.every_steps,
+        "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
+        "save": config.checkpoint.every_steps or run.total_steps,
+    }
+    tokens, compiling = collections.deque(), time.perf_counter()
+    while step < run.total_steps and not _early(run, notes, step):
+        next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
+        count = per_call if next_event - step >= per_call else 1
+        state, token = advance(state, step, count)
+        step += count
+        tokens.append(token)
+        if compiling:
+            jax.block_until_ready(token)
+            logs.say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
+            compiling = None
+        log.start_clock(step)
+        if len(tokens) > CALLS_AHEAD:
+            _check_finite(run, int(tokens.popleft()))
+        due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
+        if not due and not stopped:
+            continue
+        _check_finite(run, int(token))
+        tokens.clear()
+        if "log" in due:
+            values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
+            log.progress(step, values, step / run.steps_per_epoch)
+            state = state.replace(sums=_cleared(state.sums))
+        score = None
+        if "eval" in due:
+            log.pause_clock()
+            notes, score = validate(state, step, notes, log)
+        if due & {"eval", "save"} or stopped:
+            run.checkpoints.save(step, state, notes, score)
+        if stopped:
+            _stop(run, step, stopped[0])
+    return notes
+
+
+def _check_finite(run: Run, bad_step: int) -> None:
+    if bad_step >= 0:
+        run.checkpoints.wait()
+        kept = run.checkpoints.newest()
+        remains = (
+            f"the checkpoint of step {kept} is kept" if kept else "nothing was saved before it"
+        )
+        raise FloatingPointError(
+            f"the loss of step {bad_step} is not finite; {remains}. Lower optimizer.learning_rate "
+            "or optimizer.clip_norm, or look for bad values in the data"
+        )
+
+
+def _early(run: Run, notes: dict, step: int) -> bool:
+    """Whether the validation metric has not improved for `early_stop_epochs`."""
+    patience = run.config.early_stop_epochs * run.steps_per_epoch
+    if not patience or notes["best_score"] is None or step - notes["best_step"] < patience:
+        return False
+    logs.say(
+        f"early stop: no better {run.config.checkpoint.best_metric} since step {notes['best_step']}"
+    )
+    return True
+
+
+def _make_validate(run: Run) -> Callable:
+    """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
+    if "val" not in run.dataset.splits:
+        return lambda state, step, notes, log: (notes, None)
+    config, task = run.config, run.task
+    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
+    count = len(feed.split.names)
+    figure_rows = np.linspace(0, count - 1, min(config.eval.figure_rows, count)).astype(int)
+    rows = loader.host_rows(feed, figure_rows)
+
+    def validate(state, step, notes, log):
+        variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
+        size = evaluate.batch_size(config)
+        sums = evaluate.split_sums(run.metrics, variables, feed, size, config.seed)
+        fitted = task.fit(sums)
+        values = task.summarize(sums, fitted)
+        logs.say(f"val: {logs.table(values)}  ({feed.split.examples} examples, step {step})")
+        log.metrics(step, {f"val/{name}": value for name, value in values.items()})
+        for name, image in task.draw(variables, rows, jax.random.key(config.seed), fitted).items():
+            log.figure(step, name, image)
+        notes = {**notes, "fitted": fitted}
+        score = values.get(config.checkpoint.best_metric)
+        sign = 1 if config.checkpoint.higher_is_better else -1
+        best = notes["best_score"]
+        if score is not None and (best is None or sign * score > sign * best):
+            notes = {**notes, "best_score": score, "best_step": step}
+        return notes, score
+
+    return validate
+
+
+def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
+    """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
+    run.checkpoints.wait()
+    model = evaluate.load_model(run.config, run.workdir, {})
+    size, seed = evaluate.batch_size(run.config), run.config.seed
+    log.figure(
+        run.total_steps,
+        "learning_curves",
+        learning_curves(log.metrics_path, run.config.checkpoint.best_metric),
+    )
+    if "val" in run.dataset.splits:
+        feed = loader.open_feed(run.dataset, "val", run.config, run.mesh)
+        for name, rows in _highest(run, model, feed, size).items():
+            drawn = run.task.draw(
+                model.variables, loader.host_rows(feed, rows), jax.random.key(seed), model.fitted
+            )
+            for image in drawn.values():
+                log.figure(model.step, name, image)
+    _test(run, model, size, log)
+
+
+def _highest(run, model, feed: loader.Feed, size: int) -> dict[str, np.ndarray]:
+    """{score name: the rows of the split that score highest}."""
+    scores, key = jax.jit(run.task.scores), jax.random.key(run.config.seed)
+    batches = loader.eval_batches(feed, size)
+    found = [jax.device_get(scores(model.variables, batch, key)) for batch in batches]
+    rows = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
+    count = min(run.config.eval.figure_rows, len(feed.split.names))
+    return {name: np.argsort(-s[: len(feed.split.names)])[:count] for name, s in rows.items()}
+
+
+def _test(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
+    if "test" not in run.dataset.splits:
+        logs.say(f"test: {run.dataset.source} has no test split")
+        return
+    feed = loader.open_feed(run.dataset, "test", run.config, run.mesh)
+    sums = evaluate.split_sums(run.metrics, model.variables, feed, size, run.config.seed)
+    values = run.task.summarize(sums, model.fitted)
+    log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
+    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once."""
+    received = []
+
+    def remember(number, frame):
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(run: Run, step: int, number: int) -> None:
+    run.checkpoints.wait()
+    name = signal.Signals(number).name
+    logs.say(f"{name}: saved step {step} in {run.workdir}; the same command again resumes there")
+    raise SystemExit(128 + number)
