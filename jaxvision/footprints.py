@@ -59,6 +59,9 @@ def write_footprints(
         of every pixel. Neighbours are simplified one by one, so they may then overlap by as much.
       min_area: smaller footprints are left out, in square pixels.
 
+    Memory goes with the footprints, about 2 KB each: a mask of noise, as a model without training
+    gives, has hundreds of thousands.
+
     Raises:
       UserError: rasterio or shapely is not installed.
     """
@@ -157,9 +160,8 @@ def _on_earth(polygons: np.ndarray, georeference: Georeference) -> list[dict[str
     import shapely
     import shapely.geometry
 
-    transform = georeference.transform
-    placed = shapely.transform(polygons, lambda xy: np.stack(transform * xy.T, axis=1))
-    placed = shapely.orient_polygons(placed)  # RFC 7946: exteriors counterclockwise; y went up
+    placed = shapely.transform(polygons, georeference.place)
+    placed = shapely.orient_polygons(placed)  # exteriors counterclockwise again: y now goes up
     return rasterio.warp.transform_geom(
         georeference.crs,
         "EPSG:4326",
@@ -175,7 +177,7 @@ def _square_metres(polygons: np.ndarray, georeference: Georeference) -> list[flo
 
     centre = shapely.get_coordinates(shapely.centroid(polygons))  # [N, 2]
     corners = centre[None] + np.array([[[0, 0]], [[1, 0]], [[0, 1]]])  # [3, N, 2]
-    x, y = georeference.transform * corners.reshape(-1, 2).T
+    x, y = georeference.place(corners).reshape(-1, 2).T
     # EPSG:6933, an equal-area cylindrical projection of the WGS 84 ellipsoid.
     metres = rasterio.warp.transform(georeference.crs, "EPSG:6933", x, y)
     origin, right, down = np.array(metres).T.reshape(3, -1, 2)

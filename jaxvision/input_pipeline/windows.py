@@ -2,11 +2,11 @@
 
 With rasterio (the extra `[geo]`) a file is read by window through GDAL, so the host holds only the
 rows that were asked for, and any raster format will do. The picture is decoded whole instead, as
-a training image is (`images.decode_image`; 3 bytes a pixel, 7 for a moment),
+a training image is (`images.decode_image`; 3 bytes a pixel, 13 while it is decoded),
   - when rasterio is not installed;
   - when its orientation tag turns it: a window of the file is then no window of the picture;
   - when its bands are not colours, or not of 8 or 16 bits: a palette, one bit, CMYK, floats;
-  - for a JPEG of up to 2**28 pixels: GDAL's JPEG decoder gives slightly other colours than the one
+  - for a JPEG of up to 2**26 pixels: GDAL's JPEG decoder gives slightly other colours than the one
     that read the training images (0.5 levels on average, 8 at worst, on a synthetic photograph).
 
 Windows become colours by the same rules: one band is repeated as gray, alpha is dropped, of more
@@ -30,7 +30,7 @@ GDAL_OPTIONS = dict(
     GDAL_PNG_WHOLE_IMAGE_OPTIM=False,  # that path reads a truncated PNG without an error
     GDAL_ERROR_ON_LIBJPEG_WARNING=True,  # else a truncated JPEG ends in gray
 )
-WHOLE_JPEG_PIXELS = 2**28
+WHOLE_JPEG_PIXELS = 2**26  # under 1 GiB while it is decoded
 WHOLE_MODES = {"1", "P", "PA", "CMYK", "LAB", "I", "F"}  # Pillow's names
 
 
@@ -44,6 +44,11 @@ class Georeference(NamedTuple):
 
     crs: Any
     transform: Any
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """(x, y) in pixels, [..., 2] -> the same in the CRS."""
+        a, b, c, d, e, f = self.transform[:6]
+        return points @ np.array([[a, d], [b, e]]) + np.array([c, f])
 
 
 class ImageRows(NamedTuple):
@@ -181,9 +186,10 @@ def _georeference(dataset: Any) -> Georeference | None:
 
     if dataset.crs is None or dataset.transform.is_identity:
         return None
-    x, y = dataset.transform * (dataset.width / 2, dataset.height / 2)
+    georeference = Georeference(dataset.crs, dataset.transform)
+    x, y = georeference.place(np.array([dataset.width / 2, dataset.height / 2]))
     try:
         degrees = rasterio.warp.transform(dataset.crs, "EPSG:4326", [x], [y])
-    except rasterio.errors.RasterioError:
+    except Exception:  # rasterio lets GDAL's own errors through, and their classes are private
         return None
-    return Georeference(dataset.crs, dataset.transform) if np.isfinite(degrees).all() else None
+    return georeference if np.isfinite(degrees).all() else None
