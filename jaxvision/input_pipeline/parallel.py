@@ -65,8 +65,8 @@ class _Line:
         self.next = now + (SCREEN_SECONDS if self.screen else LOG_SECONDS)
         rate = self.done / max(now - self.start, 1e-9)
         left = round((self.total - self.done) / rate)
-        unit = self.label.split()[-1]
-        text = f"{self.label} {self.done}/{self.total}  {rate:.0f} {unit}/s"
+        unit, digits = self.label.split()[-1], 0 if rate >= 10 else 1
+        text = f"{self.label} {self.done}/{self.total}  {rate:.{digits}f} {unit}/s"
         text = f"{text}  left {left // 60}m{left % 60:02d}s"
         # Spaces wipe the end of a longer line before.
         sys.stderr.write(f"\r{text:<78}" if self.screen else f"{text}\n")
