@@ -52,11 +52,14 @@ def load(weights, name, model, variables, keep=()):
       UserError: weights that do not exist, cannot be fetched or read, or do not fit.
     """
     layers = {_layer(k) for k in traverse_util.flatten_dict(variables, sep="/")}
-    top = _top_layers(model)
+    whole = _layers_with(model, num_classes=1)
     if weights == "imagenet":
-        arrays = keras_weights.fetch(name, model, with_top=bool(top & layers - set(keep)))
+        # keras has a larger file for whoever needs the classifier's own layers.
+        classifier = whole - _layers_with(model, num_classes=0)
+        arrays = keras_weights.fetch(name, model, with_top=bool(classifier & layers - set(keep)))
     else:
         arrays = _read(Path(weights), name, model)
+    top = whole - _layers_with(model, num_classes=None)
     arrays = {k: v for k, v in arrays.items() if _layer(k) not in top - layers}
     return fit(variables, arrays, name, weights, keep)
 
@@ -143,11 +146,8 @@ def _layer(flat_name):
     return flat_name.split("/")[1]
 
 
-def _top_layers(model):
-    """Layers that only a classifier has: what a feature extractor leaves unread in a file."""
-    whole = model.clone(num_classes=1, parent=None)
-    features = model.clone(num_classes=None, parent=None)
-    return set(whole.layer_order()) - set(features.layer_order())
+def _layers_with(model, num_classes):
+    return set(model.clone(num_classes=num_classes, parent=None).layer_order())
 
 
 def _require_match(source, name, wanted, arrays):

@@ -69,8 +69,8 @@ def test_bytes_and_floats_are_the_same_pixels_and_training_moves_the_statistics(
 
 
 def test_training_efficientnet_drops_branches_and_evaluating_does_not():
-    blocks = {"repeats": (1, 2, 1, 1, 1, 1, 1), "drop_connect_rate": 0.9}
-    model = TINY["efficientnet_tiny"](num_classes=0, **blocks)
+    residual_is_deep = {"repeats": (1, 1, 1, 1, 1, 2, 1), "drop_connect_rate": 0.9}
+    model = TINY["efficientnet_tiny"](num_classes=0, **residual_is_deep)
     variables = jax.jit(lambda: model.init(jax.random.key(0), images(), train=False))()
 
     @jax.jit
@@ -78,8 +78,8 @@ def test_training_efficientnet_drops_branches_and_evaluating_does_not():
         rngs = {"dropout": key}
         return model.apply(variables, images(), train=True, mutable=["batch_stats"], rngs=rngs)[0]
 
-    first, second = train(variables, jax.random.key(1)), train(variables, jax.random.key(2))
-    assert not np.allclose(first, second)
+    outputs = [train(variables, jax.random.key(i)) for i in range(8)]
+    assert max(float(abs(out - outputs[0]).max()) for out in outputs) > 1e-3
     jax.eval_shape(lambda: model.apply(variables, images(), train=False))  # needs no rng
 
 
