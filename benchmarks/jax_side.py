@@ -1,0 +1,113 @@
+"""Our side of `benchmarks.throughput`: the step, the loop around it and inference, in images."""
+
+import collections
+import math
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.timing import Contestant
+from jaxvision import train
+from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline.parallel import cpu_threads
+from jaxvision.run import Run, initial_state, make_optimizer, prepare
+from jaxvision.sharding import make_mesh, replicated, shard_batch
+from jaxvision.train_state import eval_variables, make_train_step
+
+
+def make_run(config: ConfigDict, workdir: str) -> Run:
+    """The run that `main.py` would train in `workdir`, without an end in sight."""
+    config = ConfigDict(config.to_dict())
+    config.train.steps = 1_000_000  # so that the stream of batches outlasts the benchmark
+    mesh = make_mesh({"batch_size": config.batch_size})
+    return prepare(config, workdir, loader.load_dataset(config), mesh)
+
+
+def first_batch(run: Run) -> dict[str, np.ndarray]:
+    """Batch 0 of the training stream, on the host."""
+    split, config = run.dataset.splits["train"], run.config
+    rows = loader.train_rows(0, 1, config.batch_size, config.seed, len(split.names))[0]
+    examples = [split.read(int(row)) for row in rows]
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def bare_step(run: Run, batch: dict[str, np.ndarray]) -> Contestant:
+    """Train steps, augmentation included, on one batch that stays on the device."""
+    config, optimizer = run.config, make_optimizer(run)
+    step = jax.jit(
+        make_train_step(
+            run.task,
+            optimizer,
+            config.seed,
+            config.train.ema_decay,
+            config.train.accumulate_steps,
+        ),
+        donate_argnums=0,
+        out_shardings=replicated(run.mesh),
+    )
+    state, batch = initial_state(run, optimizer), shard_batch(run.mesh, batch)
+
+    def go(images):
+        nonlocal state
+        count = math.ceil(images / config.batch_size)
+        for _ in range(count):
+            state = step(state, batch)
+        jax.block_until_ready(state)
+        return count * config.batch_size
+
+    return Contestant(go)
+
+
+def whole_loop(run: Run, resident: bool) -> Contestant:
+    """What `train.py` does between two evaluations, data included.
+
+    `make_advance` is the loop's own; around it the wait for the call before the last and the
+    reading of the sums at every log line, as in the loop. No file is written.
+    """
+    config = ConfigDict(run.config.to_dict())
+    config.data.resident = str(resident).lower()
+    feed = loader.open_feed(run.dataset, "train", config, run.mesh)
+    advance = train.make_advance(run, feed, 0)
+    state, step = initial_state(run, make_optimizer(run)), 0
+    on_cpu = jax.default_backend() == "cpu"
+    per_call = config.train.steps_per_call or (1 if on_cpu else 10)
+
+    def go(images):
+        nonlocal state, step
+        calls, tokens = math.ceil(images / config.batch_size / per_call), collections.deque()
+        for _ in range(calls):
+            state, token = advance(state, step, per_call)
+            step += per_call
+            tokens.append(token)
+            if len(tokens) > train.CALLS_AHEAD:
+                int(tokens.popleft())
+            if step % config.log.every_steps < per_call:
+                jax.device_get(state.sums)
+        jax.block_until_ready(state)
+        return calls * per_call * config.batch_size
+
+    ahead = 0 if resident else loader.DEVICE_BATCHES_AHEAD + 2 * cpu_threads()
+    return Contestant(go, (1 + ahead) * config.batch_size)
+
+
+def inference(run: Run, images: np.ndarray) -> Contestant:
+    """Predictions of a batch of uint8 images on the host."""
+    state = initial_state(run, make_optimizer(run))
+    variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
+    predict = jax.jit(run.task.predict)
+
+    def go(wanted):
+        count = math.ceil(wanted / len(images))
+        for _ in range(count):
+            outputs = predict(variables, shard_batch(run.mesh, images))
+        jax.block_until_ready(outputs)
+        return count * len(images)
+
+    return Contestant(go)
+
+
+def parameter_count(run: Run) -> int:
+    """Parameters of the model, frozen ones included."""
+    state = initial_state(run, make_optimizer(run))
+    return sum(leaf.size for leaf in jax.tree.leaves((state.params, state.frozen)))

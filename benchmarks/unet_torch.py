@@ -1,0 +1,187 @@
+"""The U-Net of `jaxvision.models.unet` in plain PyTorch: only to compare speed with.
+
+The same graph, widths, losses and optimizer. One difference: PyTorch pads a stride 2 convolution
+by one pixel on every side where SAME pads the far sides alone, so its windows sit a pixel off (it
+sees what ours would see in a mirror). The arithmetic is as much.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jaxvision.models import unet
+from jaxvision.models.mobilenet_v2 import GROUPS, divisible
+
+IGNORE = 255
+
+
+class Block(nn.Module):
+    """MobileNetV2's inverted residual block: the output, and the expanded activation inside it."""
+
+    def __init__(self, channels: int, filters: int, stride: int, expand: bool, momentum: float):
+        super().__init__()
+        wide = 6 * channels if expand else channels
+        self.expand = _conv_bn(channels, wide, 1, momentum) if expand else nn.Identity()
+        self.depthwise = _conv_bn(wide, wide, 3, momentum, stride=stride, groups=wide)
+        self.project = _conv_bn(wide, filters, 1, momentum, activation=nn.Identity)
+        self.residual = stride == 1 and channels == filters
+
+    def forward(self, x):
+        expanded = self.expand(x)
+        y = self.project(self.depthwise(expanded))
+        return (x + y if self.residual else y), expanded
+
+
+class Encoder(nn.Module):
+    """MobileNetV2: images [B, 3, H, W] in [-1, 1] to the features of strides 2, 4, 8, 16, 32."""
+
+    def __init__(self, width: float, repeats: tuple[int, ...], momentum: float):
+        super().__init__()
+        channels = divisible(32 * width)
+        self.stem = _conv_bn(3, channels, 3, momentum, stride=2)
+        self.blocks, self.taps, self.channels = nn.ModuleList(), [], []
+        for (filters, stride), repeat in zip(GROUPS, repeats, strict=True):
+            filters = divisible(int(filters * width))
+            for i in range(repeat):
+                if i == 0 and stride == 2:
+                    self.taps.append(len(self.blocks))
+                    self.channels.append(6 * channels)
+                args = (channels, filters, stride if i == 0 else 1, len(self.blocks) > 0, momentum)
+                self.blocks.append(Block(*args))
+                channels = filters
+        self.channels.append(channels)
+
+    def forward(self, x):
+        x, stages = self.stem(x), []
+        for i, block in enumerate(self.blocks):
+            x, expanded = block(x)
+            if i in self.taps:
+                stages.append(expanded)
+        return [*stages, x]
+
+
+class UNet(nn.Module):
+    """Images uint8 [B, H, W, 3], sides multiples of 32, to logits float32 [B, H, W]."""
+
+    def __init__(
+        self,
+        width: float,
+        repeats: tuple[int, ...],
+        widths: tuple[int, ...],
+        encoder_momentum: float,
+        momentum: float,
+    ):
+        """Momenta in flax's sense: the weight of the old average."""
+        super().__init__()
+        self.encoder = Encoder(width, repeats, encoder_momentum)
+        *skips, channels = self.encoder.channels
+        self.ups = nn.ModuleList()
+        for skip, filters in zip([*reversed(skips), 0], widths, strict=True):
+            first = _conv_bn(channels + skip, filters, 3, momentum, eps=1e-5, activation=nn.ReLU)
+            second = _conv_bn(filters, filters, 3, momentum, eps=1e-5, activation=nn.ReLU)
+            self.ups.append(nn.Sequential(first, second) if skip else first)
+            channels = filters
+        self.head = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, images):
+        # Rows of pixels seen as [B, 3, H, W] are channels_last already.
+        x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        *skips, x = self.encoder(x)
+        for up, skip in zip(self.ups, [*reversed(skips), None], strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = up(x if skip is None else torch.cat([x, skip], 1))  # [B, C, H/stride, W/stride]
+        return self.head(x)[:, 0].float()
+
+
+def _conv_bn(
+    channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, activation=nn.ReLU6
+):
+    conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight)
+    layers = [conv, nn.BatchNorm2d(filters, eps, 1 - momentum)]
+    if activation is not nn.Identity:
+        layers.append(activation(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def like(model: unet.UNet) -> UNet:
+    """The counterpart of one of our U-Nets on a MobileNetV2.
+
+    Raises:
+      ValueError: its encoder is another.
+    """
+    encoder = model.encoder
+    if type(encoder).__name__ != "MobileNetV2":
+        raise ValueError(f"no PyTorch counterpart of {type(encoder).__name__}: run with --no_torch")
+    return UNet(
+        encoder.width, encoder.repeats, model.widths, encoder.bn_momentum, model.bn_momentum
+    ).to(memory_format=torch.channels_last)
+
+
+def bce_dice(logits, mask):
+    """Binary cross-entropy + soft Dice, as `jaxvision.losses`; mask uint8 [B, H, W]."""
+    weights, labels = (mask != IGNORE).float(), (mask == 1).float()
+    entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    entropy = (entropy * weights).sum() / weights.sum().clamp_min(1e-6)
+    probability, labels = logits.sigmoid() * weights, labels * weights
+    overlap = (probability * labels).sum()
+    return entropy + 1 - (2 * overlap + 1) / (probability.sum() + labels.sum() + 1)
+
+
+def make_train_step(
+    model: UNet, config, batch: dict[str, np.ndarray]
+) -> Callable[[], torch.Tensor]:
+    """Returns step() -> loss: trains on the batch, which starts as uint8 on the host.
+
+    Clipping and AdamW (decay on kernels alone) as in `jaxvision.optimizers`; in bfloat16 where
+    train.dtype says so. No augmentation.
+    """
+    images, mask = host_tensor(batch["image"]), host_tensor(batch["mask"])
+    device, options = next(model.parameters()).device, config.optimizer
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(
+        groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )
+    model.train()
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(device, config.train.dtype):
+            logits = model(images.to(device, non_blocking=True))
+        loss = bce_dice(logits, mask.to(device, non_blocking=True))
+        loss.backward()
+        if options.clip_norm > 0:
+            nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def make_predict(model: UNet, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
+    """Returns predict() -> probabilities float32 [B, H, W] of uint8 images on the host."""
+    images, device = host_tensor(images), next(model.parameters()).device
+    model.eval()
+
+    @torch.inference_mode()
+    def predict():
+        with autocast(device, config.train.dtype):
+            return model(images.to(device, non_blocking=True)).sigmoid()
+
+    return predict
+
+
+def host_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the host, from where a GPU can fetch it on its own."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+def autocast(device: torch.device, dtype: str):
+    """The mixed precision that stands for `train.dtype`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
