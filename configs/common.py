@@ -1,6 +1,7 @@
 """The fields that every system shares. A system's config starts from these and sets its own."""
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ConfigDict:
@@ -34,6 +35,7 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-4  # kernels only, never biases or norms
     config.optimizer.schedule = "cosine"  # cosine | constant | plateau
     config.optimizer.warmup_steps = 0  # updates of linear warm-up
+    config.optimizer.encoder_lr_scale = 1.0  # the encoder's learning rate is this times the others'
     config.optimizer.clip_norm = 1.0  # global gradient norm; 0: no clipping
     config.optimizer.plateau_factor = 0.3  # plateau: learning rate times this ...
     config.optimizer.plateau_patience = 5  # ... after so many epochs without a lower training loss
@@ -52,3 +54,19 @@ def get_config() -> ConfigDict:
     config.log.every_steps = 10
     config.early_stop_epochs = 0  # epochs without a better validation metric; 0: never
     return config
+
+
+def get_encoder(name: str, bn_momentum: float) -> ConfigDict:
+    """`config.model.encoder` of the systems that have one of jaxvision/models/encoders.py."""
+    encoder = ConfigDict()
+    encoder.name = name
+    encoder.width = 1.0  # of mobilenet_v2, from 0.35 to 1.4; the others have one width
+    # auto | imagenet | '' (from scratch) | a .safetensors or keras .h5 file. auto: imagenet where
+    # data.path is set, from scratch on the built-in data, which looks like no photo.
+    encoder.weights = "auto"
+    # True | False; left out: True where there are weights. A frozen layer has no gradient, no
+    # optimizer state, no dropout, and its batch norm stays on the running statistics.
+    encoder.freeze = placeholder(bool)
+    encoder.unfreeze_from = ""  # a layer's name: it and those after it are trained nevertheless
+    encoder.bn_momentum = bn_momentum
+    return encoder

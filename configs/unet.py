@@ -27,13 +27,8 @@ def get_config():
         saturation=0.2,
     )
 
-    config.model.encoder = dict(
-        name="mobilenet_v2",
-        width=1.0,  # of mobilenet_v2, from 0.35 to 1.4; the others have one width
-        weights="",  # a path to a safetensors file of encoder weights; '': from scratch
-        freeze=False,  # no gradient, no optimizer state, batch norm on its running statistics
-        bn_momentum=0.9,  # keras has .999, too slow to settle in a run of some hundred steps
-    )
+    # keras' momentum, .999, is too slow to settle in a run of some hundred steps.
+    config.model.encoder = common.get_encoder("mobilenet_v2", bn_momentum=0.9)
     config.model.decoder_widths = (128, 96, 64, 32, 16)  # from stride 16 to full resolution
 
     config.loss = dict(

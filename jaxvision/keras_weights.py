@@ -24,6 +24,7 @@ APPLICATIONS = {
 }
 MOBILENET_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 INSTALL = 'pip install -e ".[pretrained]"'
+WAYS_OUT = "give model.encoder.weights a path to a weights file, or '' to train from scratch"
 
 KERNEL = ("params/{}/kernel", "params/{}/bias")
 BATCH_NORM = (
@@ -42,15 +43,15 @@ def fetch(name, model, with_top):
     """
     if name not in APPLICATIONS:
         raise UserError(
-            f"there are no ImageNet weights for {name!r}; give a path to a weights file, or '' to "
-            f"train from scratch (there are for: {', '.join(APPLICATIONS)})"
+            f"there are no ImageNet weights for {name!r}; {WAYS_OUT} "
+            f"(there are for: {', '.join(APPLICATIONS)})"
         )
     options = {"weights": "imagenet", "include_top": with_top}
     if name == "mobilenet_v2":
         if model.width not in MOBILENET_WIDTHS:
             raise UserError(
                 f"ImageNet weights exist for MobileNetV2 of width {MOBILENET_WIDTHS}, "
-                f"not {model.width}"
+                f"not {model.width}; {WAYS_OUT}"
             )
         options["alpha"] = model.width
     # A size at which no family warns; the weights are the same at every size.
@@ -60,8 +61,7 @@ def fetch(name, model, with_top):
         keras_model = application(**options)
     except Exception as e:  # keras raises a bare Exception when a download fails
         raise UserError(
-            f"could not fetch the ImageNet weights of {name!r} ({e}); give model.encoder.weights "
-            "a path to a weights file, or '' to train from scratch"
+            f"could not fetch the ImageNet weights of {name!r} ({e}); {WAYS_OUT}"
         ) from e
     return from_model(keras_model)
 
@@ -103,7 +103,7 @@ def _import_keras():
     try:
         import keras
     except ImportError as e:
-        raise UserError(f"weights 'imagenet' need keras: {INSTALL}") from e
+        raise UserError(f"ImageNet weights need keras: {INSTALL}; or {WAYS_OUT}") from e
     return keras
 
 

@@ -43,16 +43,24 @@ def make_optimizer(
       A transformation whose `update` takes `value=loss`.
 
     Raises:
-      UserError: unknown optimizer or schedule.
+      UserError: unknown optimizer or schedule, a number out of range. Its `init` raises one where
+        `encoder_lr_scale` is set and no parameter is under 'encoder'.
     """
     options, every = config.optimizer, config.train.accumulate_steps
     if every < 1:
         raise UserError(
             f"train.accumulate_steps={every} is not positive: use 1 for no accumulation"
         )
+    if options.encoder_lr_scale <= 0:
+        raise UserError(
+            f"optimizer.encoder_lr_scale={options.encoder_lr_scale} is not positive: an encoder "
+            "that is not to move is frozen, model.encoder.freeze=True"
+        )
     rate = learning_rate(config, max(total_steps // every, 1))
     chain = [optax.clip_by_global_norm(options.clip_norm)] if options.clip_norm > 0 else []
     chain += _named(options, rate)
+    if options.encoder_lr_scale != 1:
+        chain.append(optax.masked(optax.scale(options.encoder_lr_scale), _in_encoder))
     if options.schedule == "plateau":
         chain.append(
             optax.contrib.reduce_on_plateau(
@@ -82,3 +90,12 @@ def _named(options: ConfigDict, rate: optax.Schedule) -> list[optax.GradientTran
 def _is_kernel(params):
     """Decay what multiplies inputs (2 axes or more); norms' scales and biases stay free."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _in_encoder(params):
+    if not params.get("encoder"):
+        raise UserError(
+            "optimizer.encoder_lr_scale is set, but no encoder is trained: unfreeze some of it, or "
+            "set encoder_lr_scale=1"
+        )
+    return {name: name == "encoder" for name in params}

@@ -24,6 +24,7 @@ from jaxvision.errors import UserError
 RUNTIME_FIELDS = {
     "num_classes",
     "bn_momentum",
+    "frozen",
     "dtype",
     "dropout_rate",
     "drop_connect_rate",

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.mobilenet_v2 import divisible
+from jaxvision.models.norm import batch_norm
 from jaxvision.models.preprocess import preprocess
 
 # Kernel, filters, stride and expansion of the seven groups of blocks, table 1 of the paper.
@@ -38,7 +39,7 @@ class EfficientNet(nn.Module):
     gives pooled features [B, C], N gives logits [B, N] in float32. Sizes that no stride divides
     round up. `width` and `depth` scale channels and repeats. With train=True it takes the rng
     'dropout': `drop_connect_rate` drops whole residual branches, more often the deeper they are
-    (arXiv:1603.09382), `dropout_rate` drops pooled features.
+    (arXiv:1603.09382), `dropout_rate` drops pooled features; neither does in frozen layers.
     """
 
     width: float = 1.0
@@ -47,6 +48,7 @@ class EfficientNet(nn.Module):
     drop_connect_rate: float = 0.2
     num_classes: int | None = None
     bn_momentum: float = 0.99
+    frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
     repeats: Sequence[int] = (1, 2, 2, 3, 3, 4, 1)
 
@@ -63,7 +65,7 @@ class EfficientNet(nn.Module):
             drop = nn.Dropout(
                 self.drop_connect_rate * i / len(blocks),
                 broadcast_dims=(1, 2, 3),
-                deterministic=not train,
+                deterministic=not train or f"{prefix}_project_bn" in self.frozen,
             )
             x, expanded = _block(x, prefix, *shape, conv, norm, drop)
             if shape[2] == 2:
@@ -76,7 +78,8 @@ class EfficientNet(nn.Module):
         x = nn.swish(norm(name="top_bn")(x))
         x = x.mean(axis=(1, 2))  # [B, C]
         if self.num_classes:
-            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+            fixed = not train or "predictions" in self.frozen
+            x = nn.Dropout(self.dropout_rate, deterministic=fixed)(x)
             init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
             dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=init)
             x = dense(self.num_classes, name="predictions")(x)
@@ -91,8 +94,9 @@ class EfficientNet(nn.Module):
             conv_general_dilated=conv_general_dilated,
         )
         norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
+            batch_norm,
+            train,
+            self.frozen,
             momentum=self.bn_momentum,
             epsilon=1e-3,
             dtype=self.dtype,

@@ -1,7 +1,8 @@
 """Every encoder by the name that a config uses.
 
 All of them take (images [B, H, W, 3] in [0, 255], train) and the fields `num_classes`,
-`bn_momentum` and `dtype`; see the families' files for what else.
+`bn_momentum`, `dtype` and `frozen`, the names (of `layer_order()`) of the layers that compute in
+training what they do in evaluation; see the families' files for what else.
 """
 
 from jaxvision.errors import UserError

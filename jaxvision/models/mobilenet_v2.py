@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.models.conv import conv_general_dilated
+from jaxvision.models.norm import batch_norm
 from jaxvision.models.preprocess import preprocess
 
 # Filters and stride of the seven groups of blocks, table 2 of the paper. Every block but the
@@ -32,6 +33,7 @@ class MobileNetV2(nn.Module):
     width: float = 1.0
     num_classes: int | None = None
     bn_momentum: float = 0.999
+    frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
     repeats: Sequence[int] = (1, 2, 3, 4, 3, 3, 1)
 
@@ -68,8 +70,9 @@ class MobileNetV2(nn.Module):
             conv_general_dilated=conv_general_dilated,
         )
         norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
+            batch_norm,
+            train,
+            self.frozen,
             momentum=self.bn_momentum,
             epsilon=1e-3,
             dtype=self.dtype,

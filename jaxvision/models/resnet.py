@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.models.conv import conv_general_dilated
+from jaxvision.models.norm import batch_norm
 from jaxvision.models.preprocess import preprocess
 
 
@@ -30,6 +31,7 @@ class ResNet(nn.Module):
     bottleneck: bool = True
     num_classes: int | None = None
     bn_momentum: float = 0.99
+    frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
 
     @property
@@ -46,8 +48,9 @@ class ResNet(nn.Module):
             conv_general_dilated=conv_general_dilated,
         )
         norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
+            batch_norm,
+            train,
+            self.frozen,
             momentum=self.bn_momentum,
             epsilon=1.001e-5 if self.bottleneck else 1e-5,
             dtype=self.dtype,

@@ -18,14 +18,12 @@ class UNet(nn.Module):
     Attributes:
       encoder: images -> {stride: features} for strides 2, 4, 8, 16 and 32.
       widths: channels of the up-blocks at strides 16, 8, 4 and 2, and at full resolution.
-      freeze_encoder: the encoder's batch norm stays on its running statistics in training too.
       bn_momentum: of the decoder's batch norm.
       dtype: of the compute; parameters are float32.
     """
 
     encoder: nn.Module
     widths: Sequence[int] = (128, 96, 64, 32, 16)
-    freeze_encoder: bool = False
     bn_momentum: float = 0.9
     dtype: Any = jnp.float32
 
@@ -35,9 +33,7 @@ class UNet(nn.Module):
         # Whole strides, so that every up-block meets its skip; the edge repeats, as black would
         # look like shadow.
         padding = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
-        stages = self.encoder(
-            jnp.pad(images, padding, mode="edge"), train and not self.freeze_encoder
-        )
+        stages = self.encoder(jnp.pad(images, padding, mode="edge"), train)
         x = stages[STRIDE]  # [B, H/32, W/32, C]
         for stride, channels in zip((16, 8, 4, 2), self.widths[:4], strict=True):
             x = jnp.concatenate([upsample(x), stages[stride].astype(self.dtype)], axis=-1)

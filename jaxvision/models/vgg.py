@@ -20,8 +20,8 @@ class VGG(nn.Module):
     num_classes None gives {stride: features}: the last activation of each of the five blocks at
     strides 1 to 16, and the last pooling at 32. 0 gives pooled features [B, C]. N gives logits
     [B, N] in float32 through keras' two hidden layers, whose size ties them to one image size.
-    Pooling rounds sizes down. VGG has no batch norm: `bn_momentum` is there because every encoder
-    takes it, and `train` likewise.
+    Pooling rounds sizes down. VGG has no batch norm: `bn_momentum`, `frozen` and `train` are there
+    because every encoder takes them.
     """
 
     repeats: Sequence[int] = (2, 2, 3, 3, 3)
@@ -29,6 +29,7 @@ class VGG(nn.Module):
     hidden: int = 4096
     num_classes: int | None = None
     bn_momentum: float = 0.99
+    frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
 
     preprocessing = "bgr_minus_mean"

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision import losses, metrics, segment_image
+from jaxvision import encoder_options, losses, metrics, segment_image
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import augment
-from jaxvision.models import encoders
 from jaxvision.models.unet import UNet
 from jaxvision.task import Task
 from jaxvision.visualize import grid
@@ -31,15 +30,17 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
     """The task of a config; `info` is not needed.
 
     Raises:
-      UserError: unknown loss or encoder, a crop larger than a tile.
+      UserError: unknown loss, encoder or layer, a crop larger than a tile.
     """
     if config.loss.name not in LOSSES:
         raise UserError(f"loss.name={config.loss.name!r} is unknown: use one of {LOSSES}")
-    model = make_model(config)
+    dtype = jnp.dtype(config.train.dtype)
+    encoder = encoder_options.make(config, dtype=dtype)
+    model = UNet(encoder.model, widths=tuple(config.model.decoder_widths), dtype=dtype)
     probability = functools.partial(_probability, model)
     return Task(
         init=lambda key, batch: model.init(key, batch["image"], train=False),
-        load_weights=functools.partial(_load_weights, config.model.encoder, model.encoder),
+        load_weights=functools.partial(encoder_options.load_weights, encoder),
         augment=functools.partial(_augment, config),
         loss=functools.partial(_loss, model, config.loss),
         metrics=functools.partial(_metrics, probability),
@@ -50,42 +51,8 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
         predict=probability,
         decode=_decode,
         predict_file=functools.partial(_predict_file, config.predict),
-        trainable=lambda path: not (config.model.encoder.freeze and path[0] == "encoder"),
+        trainable=functools.partial(encoder_options.trainable, encoder),
     )
-
-
-def make_model(config: ConfigDict) -> UNet:
-    """The network of a config.
-
-    Raises:
-      UserError: unknown encoder.
-    """
-    options, dtype = config.model.encoder, jnp.dtype(config.train.dtype)
-    fields = {"bn_momentum": options.bn_momentum, "dtype": dtype}
-    if options.name == "mobilenet_v2":
-        fields["width"] = options.width
-    encoder = encoders.make(options.name, **fields)
-    return UNet(
-        encoder,
-        widths=tuple(config.model.decoder_widths),
-        freeze_encoder=options.freeze,
-        dtype=dtype,
-    )
-
-
-def _load_weights(options, encoder, variables):
-    if not options.weights:
-        if options.freeze:
-            raise UserError(
-                "model.encoder.freeze=True with model.encoder.weights='' would keep random "
-                "weights: give weights, or set freeze=False"
-            )
-        return variables
-    from jaxvision import pretrained
-
-    loaded = {name: tree["encoder"] for name, tree in variables.items()}
-    loaded = pretrained.load(options.weights, options.name, encoder, loaded)
-    return {name: {**tree, "encoder": loaded[name]} for name, tree in variables.items()}
 
 
 def _probability(model, variables, images):
@@ -121,7 +88,11 @@ def _labels(mask):
 
 def _loss(model, options, params, extra, batch, key):
     logits, updated = model.apply(
-        {"params": params, **extra}, batch["image"], train=True, mutable=list(extra)
+        {"params": params, **extra},
+        batch["image"],
+        train=True,
+        mutable=list(extra),
+        rngs={"dropout": key},
     )
     labels, weights = _labels(batch["mask"])
     cross_entropy = losses.binary_cross_entropy(logits, labels, weights)
