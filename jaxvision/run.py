@@ -14,7 +14,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.sharding import replicated
 from jaxvision.task import Task, find_task
-from jaxvision.train_state import TrainState, create_state, merge_params
+from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
 
 
 class Run(NamedTuple):
@@ -46,11 +46,20 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
 
 
 def initial_state(run: Run, optimizer: Any) -> TrainState:
-    """The state before step 1, on the devices; pretrained weights are loaded."""
+    """The state before step 1, on the devices.
+
+    Pretrained weights are loaded unless a checkpoint is there to take their place: a resumed run
+    needs neither the network nor the file.
+
+    Raises:
+      UserError: the weights cannot be fetched or read, or do not fit.
+    """
     row = run.dataset.splits["train"].read(0)
     batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
     key = jax.random.key(run.config.seed)
-    variables = run.task.load_weights(jax.jit(run.task.init)(key, batch))
+    variables = jax.jit(run.task.init)(key, batch)
+    if run.checkpoints.newest() is None:
+        variables = run.task.load_weights(variables)
     state = create_state(run.task, optimizer, variables, batch, run.config.train.ema_decay > 0)
     return jax.device_put(state, replicated(run.mesh))
 
@@ -61,24 +70,16 @@ def make_optimizer(run: Run) -> Any:
 
 
 def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
-    """The newest checkpoint's state and notes, or those of a fresh run."""
-    config, best_metric = run.config, run.config.checkpoint.best_metric
+    """The newest checkpoint's state and notes, or those of a fresh run.
+
+    Raises:
+      UserError: no such metric; weights that cannot be had; a checkpoint of another run.
+    """
     state = initial_state(run, make_optimizer(run))
-    params = merge_params(state.params, state.frozen)
-    names = _metric_names(run, {"params": params, **state.extra})
-    if "val" in run.dataset.splits and best_metric and best_metric not in names:
-        raise UserError(
-            f"checkpoint.best_metric={best_metric!r} is not a metric of task {config.task}: "
-            f"use one of {', '.join(names)}"
-        )
-    logs.say(logs.describe_parameters(params))
-    frozen = sum(leaf.size for leaf in jax.tree.leaves(state.frozen))
-    total = sum(leaf.size for leaf in jax.tree.leaves(params))
-    logs.say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
-    devices = jax.local_devices()
-    logs.say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+    _check_best_metric(run, state)
     newest = run.checkpoints.newest()
     if newest is None:
+        _describe(state)
         data = {"info": run.dataset.info, "fingerprint": run.dataset.fingerprint}
         return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
     notes = run.checkpoints.notes(newest)
@@ -87,8 +88,32 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
             f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
             "bring them back, or use another --workdir"
         )
+    state = run.checkpoints.restore(newest, state)
+    _describe(state)
     logs.say(f"resumed from step {newest} of {run.total_steps}")
-    return run.checkpoints.restore(newest, state), notes
+    return state, notes
+
+
+def _describe(state: TrainState) -> None:
+    params = merge_params(state.params, state.frozen)
+    logs.say(logs.describe_parameters(params))
+    frozen = sum(leaf.size for leaf in jax.tree.leaves(state.frozen))
+    total = sum(leaf.size for leaf in jax.tree.leaves(params))
+    logs.say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
+    devices = jax.local_devices()
+    logs.say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+
+
+def _check_best_metric(run: Run, state: TrainState) -> None:
+    best_metric = run.config.checkpoint.best_metric
+    if "val" not in run.dataset.splits or not best_metric:
+        return
+    names = _metric_names(run, eval_variables(state.params, state.frozen, state.extra, {}))
+    if best_metric not in names:
+        raise UserError(
+            f"checkpoint.best_metric={best_metric!r} is not a metric of task {run.config.task}: "
+            f"use one of {', '.join(names)}"
+        )
 
 
 def _metric_names(run: Run, variables: Any) -> list[str]:

@@ -34,8 +34,8 @@ class Task(NamedTuple):
 
     Attributes:
       init: (key, batch) -> variables.
-      load_weights: (variables) -> variables. Host; called once, when a run begins: pretrained
-        weights go in here.
+      load_weights: (variables) -> variables. Host; called once, when a run begins and not when it
+        is resumed: pretrained weights go in here.
       augment: (key, batch) -> batch. Runs inside jit, on device, in training only.
       loss: (params, extra, batch, key) -> (loss, (extra, sums)). Differentiated by the train step.
       metrics: (variables, batch, key) -> sums of the rows whose 'valid' is 1.

@@ -32,6 +32,7 @@ def train(config: ConfigDict, workdir: str) -> None:
       SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
     """
     with workdir_lib.lock(workdir):
+        workdir_lib.check_same_run(config, workdir)
         mesh = make_mesh(
             {"batch_size": config.batch_size, "eval.batch_size": evaluate.batch_size(config)}
         )
@@ -42,8 +43,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                 f"{dataset.source} has no training examples: add some, or --mode=evaluate"
             )
         run = prepare(config, workdir, dataset, mesh)
-        workdir_lib.begin(config, workdir)
         state, notes = start(run)
+        workdir_lib.begin(config, workdir)
         step = int(state.step)
         log = logs.RunLog(workdir, run.total_steps, config.batch_size, step)
         with contextlib.closing(log), _signals() as stopped:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,12 @@ def _tuples(value: Any) -> Any:
 
 
 def begin(config: ConfigDict, workdir: str) -> None:
-    """Writes config.json; in a workdir already begun, checks that the run stays the same run.
+    """Writes config.json: from here on there is a run in `workdir`."""
+    write_json(Path(workdir) / "config.json", config.to_dict())
+
+
+def check_same_run(config: ConfigDict, workdir: str) -> None:
+    """Checks that `config` goes on with the run in `workdir`, if one was begun there.
 
     Raises:
       UserError: model, data, optimizer or seed differ from those that the run was begun with.
@@ -85,7 +91,6 @@ def begin(config: ConfigDict, workdir: str) -> None:
                 f"{workdir} was begun with another config ({'; '.join(refused)}): "
                 "use these values, or another --workdir"
             )
-    write_json(path, config.to_dict())
 
 
 def check_model(config: ConfigDict, workdir: str) -> None:
@@ -117,10 +122,13 @@ def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
 def lock(workdir: str) -> Iterator[None]:
     """Holds the workdir for this process; the lock goes with the process, however it ends.
 
+    A folder that was made for a run which then could not begin is removed again.
+
     Raises:
       UserError: another live process trains here, or the folder cannot be made.
     """
     folder = Path(workdir)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "a+")  # noqa: SIM115 (held until the block ends)
@@ -138,4 +146,8 @@ def lock(workdir: str) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        try:
+            yield
+        finally:
+            if made and not (folder / "config.json").exists():
+                shutil.rmtree(folder)
