@@ -11,10 +11,10 @@ from jaxvision.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "The run's folder.")
-flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "What to do.")
+flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict", "export_weights"], "The job.")
 flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
 flags.DEFINE_string("input", "", "predict: an image, or a folder of them.")
-flags.DEFINE_string("output", "", "predict: folder for the results; '': <workdir>/predictions.")
+flags.DEFINE_string("output", "", "predict, export_weights: where to; '': into the workdir.")
 
 
 def parse_flags(argv: list[str]) -> None:
@@ -25,11 +25,11 @@ def parse_flags(argv: list[str]) -> None:
     """
     try:
         FLAGS(argv, known_only=True)
-        if not FLAGS.workdir:
-            raise UserError(
-                "no --workdir given: name the run's folder, e.g. --workdir=workdir/unet"
-            )
-        if any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:]):
+        given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
+        # Published weights can be exported without a run.
+        if not FLAGS.workdir and not (given and FLAGS.mode == "export_weights"):
+            raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
+        if given:
             config_flags.DEFINE_config_file("config")
         else:
             config_flags.DEFINE_config_dict("config", workdir.read_config(FLAGS.workdir))
@@ -48,15 +48,17 @@ def run() -> None:
     """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
     import jax
 
-    from jaxvision import evaluate, predict, train
+    from jaxvision import evaluate, export, predict, train
 
     jax.config.update("jax_compilation_cache_dir", os.fspath(workdir.compilation_cache()))
     if FLAGS.mode == "train":
         train.train(FLAGS.config, FLAGS.workdir)
     elif FLAGS.mode == "evaluate":
         evaluate.evaluate_workdir(FLAGS.config, FLAGS.workdir, FLAGS.split)
-    else:
+    elif FLAGS.mode == "predict":
         predict.predict_files(FLAGS.config, FLAGS.workdir, FLAGS.input, FLAGS.output)
+    else:
+        export.export_weights(FLAGS.config, FLAGS.workdir, FLAGS.output)
 
 
 def main(argv: list[str]) -> int:
