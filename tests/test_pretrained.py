@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quantized_mobilenet
 from flax import traverse_util
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -18,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from jaxvision import keras_weights, pretrained
 from jaxvision.errors import UserError
 from jaxvision.models import encoders
+from tests import quantized_mobilenet
 
 # Road vehicles and street furniture among ImageNet's classes.
 VEHICLES = {407, 436, 468, 555, 569, 609, 627, 654, 656, 660, 675, 705, 717, 734, 751, 779, 817}
