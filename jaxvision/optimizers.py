@@ -95,7 +95,7 @@ def _is_kernel(params):
 def _in_encoder(params):
     if not params.get("encoder"):
         raise UserError(
-            "optimizer.encoder_lr_scale is set, but no encoder is trained: unfreeze some of it, or "
-            "set encoder_lr_scale=1"
+            "optimizer.encoder_lr_scale is set, but no encoder is trained: set "
+            "model.encoder.freeze=False or unfreeze_from, or encoder_lr_scale=1"
         )
     return {name: name == "encoder" for name in params}
