@@ -20,9 +20,6 @@ from benchmarks.timing import Contestant, in_turn, machine, medians, write_resul
 from jaxvision.models import conv
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("repeats", 5, "Rounds; every form has one turn in each.")
-flags.DEFINE_float("seconds", 2.0, "About how long a turn is.")
-flags.DEFINE_string("out", "benchmarks/results/convolutions_cpu.json", "Result file.")
 
 
 class Case(NamedTuple):
@@ -115,5 +112,13 @@ def main(argv: list[str]) -> None:
     write_result(FLAGS.out, {**result, "shapes": shapes, "milliseconds": milliseconds})
 
 
+def define_flags() -> None:
+    """Not on import: the benchmarks share names, and tests import several."""
+    flags.DEFINE_integer("repeats", 5, "Rounds; every form has one turn in each.")
+    flags.DEFINE_float("seconds", 2.0, "About how long a turn is.")
+    flags.DEFINE_string("out", "benchmarks/results/convolutions_cpu.json", "Result file.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -4,6 +4,7 @@ import collections
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -11,9 +12,9 @@ from benchmarks.timing import Contestant
 from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.parallel import cpu_threads
-from jaxvision.run import Run, initial_state, make_optimizer, prepare
+from jaxvision.run import Run, make_optimizer, prepare
 from jaxvision.sharding import make_mesh, replicated, shard_batch
-from jaxvision.train_state import eval_variables, make_train_step
+from jaxvision.train_state import TrainState, eval_variables, make_train_step
 
 
 def make_run(config: ConfigDict, workdir: str) -> Run:
@@ -32,13 +33,13 @@ def first_batch(run: Run) -> dict[str, np.ndarray]:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
-def bare_step(run: Run, batch: dict[str, np.ndarray]) -> Contestant:
+def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Contestant:
     """Train steps, augmentation included, on one batch that stays on the device."""
-    config, optimizer = run.config, make_optimizer(run)
+    config = run.config
     step = jax.jit(
         make_train_step(
             run.task,
-            optimizer,
+            make_optimizer(run),
             config.seed,
             config.train.ema_decay,
             config.train.accumulate_steps,
@@ -46,7 +47,7 @@ def bare_step(run: Run, batch: dict[str, np.ndarray]) -> Contestant:
         donate_argnums=0,
         out_shardings=replicated(run.mesh),
     )
-    state, batch = initial_state(run, optimizer), shard_batch(run.mesh, batch)
+    state, batch = own_copy(state), shard_batch(run.mesh, batch)
 
     def go(images):
         nonlocal state
@@ -59,7 +60,7 @@ def bare_step(run: Run, batch: dict[str, np.ndarray]) -> Contestant:
     return Contestant(go)
 
 
-def whole_loop(run: Run, resident: bool) -> Contestant:
+def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     """What `train.py` does between two evaluations, data included.
 
     `make_advance` is the loop's own; around it the wait for the call before the last and the
@@ -69,7 +70,7 @@ def whole_loop(run: Run, resident: bool) -> Contestant:
     config.data.resident = str(resident).lower()
     feed = loader.open_feed(run.dataset, "train", config, run.mesh)
     advance = train.make_advance(run, feed, 0)
-    state, step = initial_state(run, make_optimizer(run)), 0
+    state, step = own_copy(state), 0
     on_cpu = jax.default_backend() == "cpu"
     per_call = config.train.steps_per_call or (1 if on_cpu else 10)
 
@@ -91,9 +92,8 @@ def whole_loop(run: Run, resident: bool) -> Contestant:
     return Contestant(go, (1 + ahead) * config.batch_size)
 
 
-def inference(run: Run, images: np.ndarray) -> Contestant:
+def inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
     """Predictions of a batch of uint8 images on the host."""
-    state = initial_state(run, make_optimizer(run))
     variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
     predict = jax.jit(run.task.predict)
 
@@ -107,7 +107,11 @@ def inference(run: Run, images: np.ndarray) -> Contestant:
     return Contestant(go)
 
 
-def parameter_count(run: Run) -> int:
-    """Parameters of the model, frozen ones included."""
-    state = initial_state(run, make_optimizer(run))
-    return sum(leaf.size for leaf in jax.tree.leaves((state.params, state.frozen)))
+def own_copy(state: TrainState) -> TrainState:
+    """For a step that consumes what it is given."""
+    return jax.tree.map(jnp.copy, state)
+
+
+def trained_parameters(state: TrainState) -> int:
+    """How many parameters are not frozen."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))

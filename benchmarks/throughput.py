@@ -26,15 +26,10 @@ from benchmarks.timing import (
     write_result,
 )
 from jaxvision import workdir
-from jaxvision.run import Run
+from jaxvision.run import Run, initial_state, make_optimizer
+from jaxvision.train_state import TrainState
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", "configs/unet.py")
-flags.DEFINE_integer("repeats", 5, "Rounds; every contestant has one turn in each.")
-flags.DEFINE_float("seconds", 5.0, "About how long a turn is.")
-flags.DEFINE_bool("no_torch", False, "Leave PyTorch out.")
-flags.DEFINE_bool("torch_compile", False, "Also time torch.compile of the same model.")
-flags.DEFINE_string("out", "", "Result file; '': benchmarks/results/throughput_<config>_<device>.")
 
 # What is worth dividing: (numerator, denominator) of the rates.
 RATIOS = (
@@ -47,18 +42,20 @@ RATIOS = (
 )
 
 
-def jax_contestants(run: Run, batch: dict[str, np.ndarray]) -> dict[str, Contestant]:
+def jax_contestants(
+    run: Run, state: TrainState, batch: dict[str, np.ndarray]
+) -> dict[str, Contestant]:
     """Everything that is timed on our side; a piece is an image."""
     return {
-        "jax step": jax_side.bare_step(run, batch),
-        "jax loop": jax_side.whole_loop(run, resident=True),
-        "jax loop, streaming": jax_side.whole_loop(run, resident=False),
-        "jax inference": jax_side.inference(run, batch["image"]),
+        "jax step": jax_side.bare_step(run, state, batch),
+        "jax loop": jax_side.whole_loop(run, state, resident=True),
+        "jax loop, streaming": jax_side.whole_loop(run, state, resident=False),
+        "jax inference": jax_side.inference(run, state, batch["image"]),
     }
 
 
 def torch_contestants(
-    config: ConfigDict, batch: dict[str, np.ndarray], compiled: bool
+    config: ConfigDict, batch: dict[str, np.ndarray], trained_parameters: int, compiled: bool
 ) -> dict[str, Contestant]:
     """The same model in PyTorch, channels_last, on as many threads as there are cores.
 
@@ -68,7 +65,6 @@ def torch_contestants(
     import torch
 
     from benchmarks import unet_torch
-    from jaxvision.tasks import segmentation
 
     if config.task != "segmentation" or config.loss.name != "bce_dice":
         raise ValueError(f"no PyTorch counterpart of task {config.task}: run with --no_torch")
@@ -90,9 +86,13 @@ def torch_contestants(
 
     found = {}
     for name in ("torch", "torch compiled") if compiled else ("torch",):
-        trained, used = (
-            unet_torch.like(segmentation.make_model(config)).to(device) for _ in range(2)
-        )
+        trained, used = (unet_torch.make_model(config).to(device) for _ in range(2))
+        count = sum(parameter.numel() for parameter in trained.parameters())
+        if count != trained_parameters:
+            raise ValueError(
+                f"the PyTorch model trains {count:,} parameters, ours {trained_parameters:,}: "
+                "with a frozen encoder run with --no_torch"
+            )
         if name == "torch compiled":
             trained, used = torch.compile(trained), torch.compile(used)
         step = unet_torch.make_train_step(trained, config, batch)
@@ -124,16 +124,17 @@ def measure(
     """Rates, ratios and memory of a config; JSON-able."""
     with tempfile.TemporaryDirectory() as folder:
         run = jax_side.make_run(config, folder)
-        batch = jax_side.first_batch(run)
-        contestants = jax_contestants(run, batch)
+        state, batch = initial_state(run, make_optimizer(run)), jax_side.first_batch(run)
+        parameters = jax_side.trained_parameters(state)
+        contestants = jax_contestants(run, state, batch)
         if with_torch:
-            contestants |= torch_contestants(config, batch, compiled)
+            contestants |= torch_contestants(config, batch, parameters, compiled)
         rates = in_turn(contestants, rounds, seconds)
     return {
         "data": run.dataset.source,
         "batch": list(batch["image"].shape),
         "dtype": config.train.dtype,
-        "parameters": jax_side.parameter_count(run),
+        "trained_parameters": parameters,
         "images_per_second": medians(rates),
         "ratios": ratios(medians(rates)),
         "peak_memory_gib": memory(),
@@ -144,7 +145,8 @@ def measure(
 def show(result: dict) -> None:
     """Prints a result as a small table."""
     print(f"{result['machine']['device']}, {result['machine']['cpu']}")
-    print(f"batch {result['batch']}, {result['dtype']}, {result['parameters']:,} parameters")
+    parameters = f"{result['trained_parameters']:,} trained parameters"
+    print(f"batch {result['batch']}, {result['dtype']}, {parameters}")
     for name, rate in result["images_per_second"].items():
         low, high = min(result["rounds"][name]), max(result["rounds"][name])
         print(f"  {name:<26}{rate:10.1f} images/s   ({low:.1f} to {high:.1f})")
@@ -179,5 +181,18 @@ def main(argv: list[str]) -> None:
     write_result(FLAGS.out or default, result)
 
 
+def define_flags() -> None:
+    """Not on import: the benchmarks share names, and tests import several."""
+    config_flags.DEFINE_config_file("config", "configs/unet.py")
+    flags.DEFINE_integer("repeats", 5, "Rounds; every contestant has one turn in each.")
+    flags.DEFINE_float("seconds", 5.0, "About how long a turn is.")
+    flags.DEFINE_bool("no_torch", False, "Leave PyTorch out.")
+    flags.DEFINE_bool("torch_compile", False, "Also time torch.compile of the same model.")
+    flags.DEFINE_string(
+        "out", "", "Result file; '': benchmarks/results/throughput_<config>_<device>."
+    )
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -5,6 +5,7 @@ by one pixel on every side where SAME pads the far sides alone, so its windows s
 sees what ours would see in a mirror). The arithmetic is as much.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jaxvision.models import unet
-from jaxvision.models.mobilenet_v2 import GROUPS, divisible
+from jaxvision.models import encoders, unet
+from jaxvision.models.mobilenet_v2 import GROUPS, MobileNetV2, divisible
 
 IGNORE = 255
 
@@ -26,7 +27,7 @@ class Block(nn.Module):
         wide = 6 * channels if expand else channels
         self.expand = _conv_bn(channels, wide, 1, momentum) if expand else nn.Identity()
         self.depthwise = _conv_bn(wide, wide, 3, momentum, stride=stride, groups=wide)
-        self.project = _conv_bn(wide, filters, 1, momentum, activation=nn.Identity)
+        self.project = _conv_bn(wide, filters, 1, momentum, relu=None)
         self.residual = stride == 1 and channels == filters
 
     def forward(self, x):
@@ -78,47 +79,49 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = Encoder(width, repeats, encoder_momentum)
         *skips, channels = self.encoder.channels
+        conv = functools.partial(_conv_bn, kernel=3, momentum=momentum, eps=1e-5, relu=nn.ReLU)
         self.ups = nn.ModuleList()
-        for skip, filters in zip([*reversed(skips), 0], widths, strict=True):
-            first = _conv_bn(channels + skip, filters, 3, momentum, eps=1e-5, activation=nn.ReLU)
-            second = _conv_bn(filters, filters, 3, momentum, eps=1e-5, activation=nn.ReLU)
-            self.ups.append(nn.Sequential(first, second) if skip else first)
+        for skip, filters in zip(reversed(skips), widths[:4], strict=True):
+            first, second = conv(channels + skip, filters), conv(filters, filters)
+            self.ups.append(nn.Sequential(first, second))
             channels = filters
+        self.ups.append(conv(channels + 3, widths[4]))  # 3: the photo itself
+        channels = widths[4]
         self.head = nn.Conv2d(channels, 1, 1)
 
     def forward(self, images):
         # Rows of pixels seen as [B, 3, H, W] are channels_last already.
-        x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        *skips, x = self.encoder(x)
-        for up, skip in zip(self.ups, [*reversed(skips), None], strict=True):
+        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        *skips, x = self.encoder(pixels)
+        for up, skip in zip(self.ups, [*reversed(skips), pixels], strict=True):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = up(x if skip is None else torch.cat([x, skip], 1))  # [B, C, H/stride, W/stride]
+            x = up(torch.cat([x, skip.to(x.dtype)], 1))  # [B, C, H / stride, W / stride]
         return self.head(x)[:, 0].float()
 
 
-def _conv_bn(
-    channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, activation=nn.ReLU6
-):
+def _conv_bn(channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, relu=nn.ReLU6):
     conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     layers = [conv, nn.BatchNorm2d(filters, eps, 1 - momentum)]
-    if activation is not nn.Identity:
-        layers.append(activation(inplace=True))
+    if relu:
+        layers.append(relu(inplace=True))
     return nn.Sequential(*layers)
 
 
-def like(model: unet.UNet) -> UNet:
-    """The counterpart of one of our U-Nets on a MobileNetV2.
+def make_model(config) -> UNet:
+    """The counterpart, channels_last, of the U-Net of a config.
 
     Raises:
-      ValueError: its encoder is another.
+      ValueError: its encoder is no MobileNetV2.
     """
-    encoder = model.encoder
-    if type(encoder).__name__ != "MobileNetV2":
-        raise ValueError(f"no PyTorch counterpart of {type(encoder).__name__}: run with --no_torch")
-    return UNet(
-        encoder.width, encoder.repeats, model.widths, encoder.bn_momentum, model.bn_momentum
-    ).to(memory_format=torch.channels_last)
+    options = config.model.encoder
+    ours = encoders.make(options.name)  # knows the width and depth of the tiny one
+    if not isinstance(ours, MobileNetV2):
+        raise ValueError(f"no PyTorch counterpart of {options.name}: run with --no_torch")
+    width = options.width if options.name == "mobilenet_v2" else ours.width
+    momenta = options.bn_momentum, unet.UNet.bn_momentum
+    model = UNet(width, ours.repeats, config.model.decoder_widths, *momenta)
+    return model.to(memory_format=torch.channels_last)
 
 
 def bce_dice(logits, mask):
