@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.models.conv import conv_general_dilated
+from jaxvision.models.preprocess import minus_one_to_one
 
 STRIDE = 32  # of the encoder's deepest stage
 
@@ -23,7 +24,7 @@ class UNet(nn.Module):
     """
 
     encoder: nn.Module
-    widths: Sequence[int] = (128, 96, 64, 32, 16)
+    widths: Sequence[int] = (64, 48, 32, 16, 8)
     bn_momentum: float = 0.9
     dtype: Any = jnp.float32
 
@@ -33,13 +34,17 @@ class UNet(nn.Module):
         # Whole strides, so that every up-block meets its skip; the edge repeats, as black would
         # look like shadow.
         padding = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
-        stages = self.encoder(jnp.pad(images, padding, mode="edge"), train)
+        images = jnp.pad(images, padding, mode="edge")
+        pixels = minus_one_to_one(images, self.dtype)
+        stages = self.encoder(images, train)
         x = stages[STRIDE]  # [B, H/32, W/32, C]
         for stride, channels in zip((16, 8, 4, 2), self.widths[:4], strict=True):
             x = jnp.concatenate([upsample(x), stages[stride].astype(self.dtype)], axis=-1)
             x = self._conv_block(x, channels, train, f"up{stride}_a")
             x = self._conv_block(x, channels, train, f"up{stride}_b")  # [B, H/stride, W/stride, C]
-        x = self._conv_block(upsample(x), self.widths[4], train, "up1")  # [B, H, W, C]
+        # The photo itself is the skip of full resolution: outlines are as sharp as its pixels.
+        x = jnp.concatenate([upsample(x), pixels], axis=-1)
+        x = self._conv_block(x, self.widths[4], train, "up1")  # [B, H, W, C]
         x = nn.Conv(1, (1, 1), dtype=self.dtype, name="head")(x)
         return x[:, :height, :width, 0].astype(jnp.float32)
 

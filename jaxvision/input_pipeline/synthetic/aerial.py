@@ -21,7 +21,7 @@ from jaxvision.input_pipeline.synthetic import aerial_roofs as roofs
 from jaxvision.input_pipeline.synthetic.aerial_parts import SUPERSAMPLE, Canvas, Pose, box
 
 # Part of the fingerprint: raise it with every change of what `render` returns.
-VERSION = 1
+VERSION = 6
 WALK = 7.0  # verge and walk between a roadway and the lots, pixels
 LEAVES = ((66, 84, 50), (74, 88, 56), (58, 76, 54), (88, 92, 56))
 # How common the uses of `lots.LOTS` are, by district.
@@ -29,7 +29,7 @@ DISTRICTS = (
     {"residence": 9, "block": 0.6, "terrace": 0.2, "store": 0.4, "open": 0.8},
     {"residence": 9, "block": 0.6, "terrace": 0.4, "store": 0.4, "open": 0.8},
     {"residence": 4, "block": 3, "terrace": 2.5, "store": 1, "open": 1},
-    {"residence": 2, "block": 2.5, "terrace": 1, "store": 4, "open": 1.5},
+    {"residence": 5, "block": 2, "terrace": 2, "store": 1.5, "open": 1},
     {"residence": 5, "block": 0.3, "terrace": 0.3, "store": 0.5, "open": 3},
 )
 
@@ -192,7 +192,7 @@ def finish(
     grain = 0.75 * smooth_noise(pixels, size, 1.6) + 0.5 * smooth_noise(pixels, size, 4)
     grain += 0.5 * smooth_noise(pixels, size, 13)
     light = (1 + grain * layers[..., 3] * (1 / 255)) * (1 - rng.uniform(0.5, 0.72) * dark)
-    saturation, gain = rng.uniform(0.65, 1.15), rng.uniform(0.72, 1.16)
+    saturation, gain = rng.uniform(0.85, 1.15), rng.uniform(0.82, 1.14)
     cast = np.array([gain * (1 + rng.gauss(0, 0.02)) for _ in range(3)])
     develop = np.zeros((4, 3))  # The fourth channel, the grain, is no color.
     develop[:3] = ((1 - saturation) / 3 + saturation * np.eye(3)) * cast

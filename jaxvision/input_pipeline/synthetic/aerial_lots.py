@@ -75,8 +75,8 @@ def residence(canvas: Canvas, pose: Pose, width: float, depth: float) -> None:
     if rng.random() < 0.5:
         hedge = pose.trace([(side * x, -y + setback), (side * x, y)])
         canvas.color.line(hedge, parts.ink((58, 70, 48), parts.FOLIAGE), rng.choice((2, 3, 4)))
-    add_trees(canvas, pose, (-x, behind + 3, x, y + 3), rng.randint(0, 4), 9)
-    add_trees(canvas, pose, (-x, -y, x, -y + setback), rng.choice((0, 0, 1, 2)), 6)
+    add_trees(canvas, pose, (-x, behind + 3, x, y + 3), rng.randint(0, 3), 7)
+    add_trees(canvas, pose, (-x, -y, x, -y + setback), rng.choice((0, 0, 1)), 5)
 
 
 def add_pool(canvas: Canvas, pose: Pose) -> None:

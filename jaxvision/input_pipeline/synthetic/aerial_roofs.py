@@ -24,7 +24,7 @@ from jaxvision.input_pipeline.synthetic.aerial_parts import (
 )
 
 ROOF_COLORS = {
-    "tile": ((156, 92, 70), (140, 78, 62), (168, 112, 84)),
+    "tile": ((172, 84, 60), (156, 70, 52), (182, 104, 76)),
     "brown": ((112, 92, 78), (96, 82, 72), (134, 112, 92)),
     "gray": ((128, 126, 124), (110, 110, 112), (146, 144, 140)),
     "dark": ((68, 68, 72), (78, 74, 72), (58, 60, 66)),
@@ -33,8 +33,8 @@ ROOF_COLORS = {
     "slate": ((96, 104, 116), (104, 120, 112)),
 }
 # How common a roof color is by what it covers; absent: never.
-PITCHED = {"tile": 3, "brown": 3, "gray": 4, "dark": 2, "tan": 1, "slate": 2, "white": 0.4}
-FLAT = {"white": 3, "gray": 4, "dark": 2, "tan": 2.5, "brown": 1, "slate": 0.6}
+PITCHED = {"tile": 9, "white": 1, "brown": 0.6, "dark": 0.3, "gray": 0.2, "slate": 0.2}
+FLAT = {"white": 5, "tile": 4, "tan": 0.3, "dark": 0.3, "brown": 0.2}
 
 
 class Roof(NamedTuple):
