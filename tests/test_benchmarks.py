@@ -33,13 +33,19 @@ def tiny_run(tmp_path):
     return jax_side.make_run(tiny_config(), str(tmp_path))
 
 
+@pytest.fixture
+def torch():
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # two threads wait for each other where another process is busy
+    return torch
+
+
 def trained_parameters(run):
     state = jax.eval_shape(lambda: initial_state(run, make_optimizer(run)))
     return jax_side.trained_parameters(state)
 
 
-def test_torch_unet_has_as_many_parameters_and_one_logit_a_pixel(tmp_path):
-    torch = pytest.importorskip("torch")
+def test_torch_unet_has_as_many_parameters_and_one_logit_a_pixel(tmp_path, torch):
     from benchmarks import unet_torch
 
     config = tiny_config()
@@ -88,8 +94,7 @@ def random_variables(run):
     return values
 
 
-def test_torch_unet_with_our_weights_gives_our_probabilities(tiny_run):
-    torch = pytest.importorskip("torch")
+def test_torch_unet_with_our_weights_gives_our_probabilities(tiny_run, torch):
     from benchmarks import unet_torch
 
     variables, images = random_variables(tiny_run), jax_side.first_batch(tiny_run)["image"]
@@ -106,8 +111,7 @@ def test_torch_unet_with_our_weights_gives_our_probabilities(tiny_run):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_torch_loss_is_ours(tiny_run):
-    torch = pytest.importorskip("torch")
+def test_torch_loss_is_ours(torch):
     from benchmarks import unet_torch
 
     rng = np.random.default_rng(0)
@@ -120,8 +124,7 @@ def test_torch_loss_is_ours(tiny_run):
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
 
 
-def test_torch_learns(tiny_run):
-    torch = pytest.importorskip("torch")
+def test_torch_learns(tiny_run, torch):
     from benchmarks import unet_torch
 
     torch.manual_seed(0)
@@ -161,15 +164,13 @@ def test_throughput_of_a_tiny_config(monkeypatch):
     json.dumps(result)
 
 
-def test_torch_is_timed_on_the_same_batch(tiny_run):
-    pytest.importorskip("torch")
+def test_torch_is_timed_on_the_same_batch(tiny_run, torch):
     batch, count = jax_side.first_batch(tiny_run), trained_parameters(tiny_run)
     found = throughput.torch_contestants(tiny_run.config, batch, count, compiled=False)
     assert {name: found[name].run(3) for name in found} == {"torch step": 4, "torch inference": 4}
 
 
-def test_a_model_that_torch_lacks_is_refused(tiny_run):
-    pytest.importorskip("torch")
+def test_a_model_that_torch_lacks_is_refused(tiny_run, torch):
     config = tiny_config()
     config.model.encoder.name = "resnet_tiny"
     with pytest.raises(ValueError, match="resnet_tiny.*--no_torch"):
