@@ -1,6 +1,5 @@
 """Train, evaluate or use any of the systems: see README.md for the commands."""
 
-import os
 import sys
 
 from absl import flags
@@ -38,19 +37,17 @@ def parse_flags(argv: list[str]) -> None:
     except flags.Error as error:
         raise UserError(str(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        message = error.args[0] if error.args else error
-        raise UserError(f"config: {str(message).splitlines()[0]}") from error
+        message = " ".join(str(error.args[0] if error.args else error).split())
+        raise UserError(f"config: {message}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
 
 
 def run() -> None:
     """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
-    import jax
-
     from jaxvision import evaluate, export, predict, train
 
-    jax.config.update("jax_compilation_cache_dir", os.fspath(workdir.compilation_cache()))
+    workdir.keep_compiled_programs()
     if FLAGS.mode == "train":
         train.train(FLAGS.config, FLAGS.workdir)
     elif FLAGS.mode == "evaluate":

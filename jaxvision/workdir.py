@@ -31,9 +31,12 @@ RESUME_MAY_CHANGE = (
 )
 
 
-def compilation_cache() -> Path:
-    """Where XLA keeps compiled programs, so that the next start is quicker."""
-    return cache_dir() / "xla"
+def keep_compiled_programs() -> None:
+    """Has XLA keep what it compiles, in the cache folder or $JAX_COMPILATION_CACHE_DIR."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", os.fspath(cache_dir() / "xla"))
 
 
 def write_json(path: Path, value: Any) -> None:

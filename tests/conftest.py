@@ -1,8 +1,16 @@
 """Fixtures for every test: a cache of its own, and the real data where it is present."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Many tests train the same tiny network: compiled once a session, here and in the processes that
+# tests start. Set before jax is imported.
+_programs = tempfile.TemporaryDirectory(prefix="jaxvision-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,7 @@ def main(*arguments):
         (("--workdir=w", "--config=configs/unet.py", "--config.batch_size=big"), "big"),
         (("--workdir=w", "--config=configs/unet.py", "--config.batch_size=1.5"), "1.5"),
         (("--workdir=w", "--config=configs/unet.py", "train"), "unexpected argument 'train'"),
-        (("--workdir=w", "--nonsense=1"), "nonsense"),
+        (("--workdir=w", "--config=configs/unet.py", "--nonsense=1"), "nonsense"),
         (
             ("--workdir={tmp}/w", "--config=configs/unet.py", "--config.data.path=/nowhere"),
             "/nowhere",
