@@ -21,7 +21,7 @@ from jaxvision.input_pipeline.synthetic import aerial_roofs as roofs
 from jaxvision.input_pipeline.synthetic.aerial_parts import SUPERSAMPLE, Canvas, Pose, box
 
 # Part of the fingerprint: raise it with every change of what `render` returns.
-VERSION = 6
+VERSION = 7
 WALK = 7.0  # verge and walk between a roadway and the lots, pixels
 LEAVES = ((66, 84, 50), (74, 88, 56), (58, 76, 54), (88, 92, 56))
 # How common the uses of `lots.LOTS` are, by district.
