@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from test_download import server  # noqa: F401
+from tests.test_download import server  # noqa: F401
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import aerial, images
