@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.test_download import server  # noqa: F401
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import aerial, images
 from jaxvision.input_pipeline.dataset import unit_hash
+from tests.test_download import server  # noqa: F401
 
 
 def config(path, image_size=16):
