@@ -1,12 +1,12 @@
 """Convolution for `nn.Conv(conv_general_dilated=...)` that avoids XLA's slow cases on CPU.
 
-Measured on 2 CPU threads, float32 (benchmarks/convolutions.py):
-  depthwise 3x3, with gradients      549 ms as XLA's grouped convolution, 41 ms as nine shifted
-                                     multiply-adds, half of that again one image at a time
-  3x3 on a 2x2 map, with gradients   919 ms, as one matrix product 21 ms
-  1x1, weight gradient               15 ms, as a matrix product 1.4 ms (16 to 96 channels, 64x64x8)
-  3x3, weight gradient               110 ms, as matrix products one image at a time 31 ms (160 to
-                                     32 channels, 64x64x8): what one needs then stays in the cache
+Milliseconds on 2 CPU threads, float32 (benchmarks/convolutions.py):
+  depthwise 3x3, with gradients      344 as XLA's grouped convolution, 52 as nine shifted
+                                     multiply-adds, 21 as those one image at a time
+  3x3 on a 2x2 map, with gradients   1255, as one matrix product 17
+  1x1, weight gradient               16, as a matrix product 9 (16 to 96 channels, 64x64x8)
+  3x3, weight gradient               98, as matrix products one image at a time 41 (160 to 32
+                                     channels, 64x64x8): what one needs then stays in the cache
 Accelerators have good kernels for all of these, so everywhere else this is `lax`'s own op.
 """
 
