@@ -169,7 +169,7 @@ def main(argv: list[str]) -> None:
     # First, while this process holds no memory of the device.
     start_up = startup.measure(given)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave PyTorch some memory
-    jax.config.update("jax_compilation_cache_dir", os.fspath(workdir.compilation_cache()))
+    workdir.keep_compiled_programs()
     result = measure(
         FLAGS.config, not FLAGS.no_torch, FLAGS.torch_compile, FLAGS.repeats, FLAGS.seconds
     )
