@@ -12,7 +12,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "The run's folder.")
 flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict", "export_weights"], "The job.")
 flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
-flags.DEFINE_string("input", "", "predict: an image, or a folder of them.")
+flags.DEFINE_string("input", "", "predict: a file, or a folder of them.")
+flags.DEFINE_integer("step", 0, "evaluate, predict: the checkpoint to use; 0: the best.")
 flags.DEFINE_string("output", "", "predict, export_weights: where to; '': into the workdir.")
 
 
@@ -51,9 +52,9 @@ def run() -> None:
     if FLAGS.mode == "train":
         train.train(FLAGS.config, FLAGS.workdir)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate_workdir(FLAGS.config, FLAGS.workdir, FLAGS.split)
+        evaluate.evaluate_workdir(FLAGS.config, FLAGS.workdir, FLAGS.split, FLAGS.step)
     elif FLAGS.mode == "predict":
-        predict.predict_files(FLAGS.config, FLAGS.workdir, FLAGS.input, FLAGS.output)
+        predict.predict_files(FLAGS.config, FLAGS.workdir, FLAGS.input, FLAGS.output, FLAGS.step)
     else:
         export.export_weights(FLAGS.config, FLAGS.workdir, FLAGS.output)
 

@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 0  # besides one after every evaluation; 0: only those
+    config.checkpoint.keep_every_steps = 0  # saved multiples of this are kept too, for --step
     config.checkpoint.best_metric = ""  # of the validation split; decides which step is kept
     config.checkpoint.higher_is_better = True
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the newest and the best step of a run, through orbax (imported here alone)."""
+"""Checkpoints: the newest and the best steps of a run, through orbax (imported here alone)."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +42,10 @@ class Checkpoints(NamedTuple):
         best = self.manager.best_step()
         return self.newest() if best is None else best
 
+    def steps(self) -> list[int]:
+        """Every saved step."""
+        return sorted(self.manager.all_steps())
+
     def notes(self, step: int) -> dict[str, Any]:
         """The notes of a saved step."""
         return self.manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))[
@@ -80,8 +84,14 @@ class Checkpoints(NamedTuple):
         self.manager.wait_until_finished()
 
 
-def open_checkpoints(workdir: str, higher_is_better: bool) -> Checkpoints:
-    """The checkpoints of a workdir, which keeps the newest and the best of them."""
+def open_checkpoints(workdir: str, higher_is_better: bool, keep_every: int = 0) -> Checkpoints:
+    """The checkpoints of a workdir, which keeps the newest and the best of them.
+
+    Args:
+      workdir: the run's folder.
+      higher_is_better: which score is best.
+      keep_every: saved steps that are multiples of this are kept as well; 0: none.
+    """
     # `best_fn` with `max_to_keep` would drop the newest; this keeps the union.
     keep = policies.AnyPreservationPolicy(
         [
@@ -92,6 +102,7 @@ def open_checkpoints(workdir: str, higher_is_better: bool) -> Checkpoints:
                 n=1,
                 keep_checkpoints_without_metrics=False,
             ),
+            *([policies.EveryNSteps(keep_every)] if keep_every else []),
         ]
     )
     options = ocp.CheckpointManagerOptions(

@@ -15,7 +15,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
 from jaxvision.sharding import make_mesh, replicated
-from jaxvision.task import Task, find_task
+from jaxvision.task import Measured, Task, find_task
 from jaxvision.train_state import eval_variables
 
 
@@ -24,10 +24,8 @@ def batch_size(config: ConfigDict) -> int:
     return config.eval.batch_size or config.batch_size
 
 
-def split_sums(
-    metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Adds up a task's sums over every row of a split, each once.
+def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:
+    """A task's metrics over every row of a split, each once.
 
     Args:
       metrics: the task's `metrics`, jitted.
@@ -37,20 +35,23 @@ def split_sums(
       seed: random numbers depend on it and the batch's place alone.
 
     Returns:
-      {name: float64 or int64 array}.
+      float64 or int64 sums, and rows in the split's order.
     """
-    totals, waiting, key = None, None, jax.random.key(seed)
+    totals, rows, waiting, key = {}, [], None, jax.random.key(seed)
     for i, batch in enumerate(loader.eval_batches(feed, size)):
-        sums = metrics(variables, batch, jax.random.fold_in(key, i))
+        measured = metrics(variables, batch, jax.random.fold_in(key, i))
         if waiting is not None:  # read one batch late, while the device works on this one
-            totals = _add(totals, waiting)
-        waiting = sums
-    return _add(totals, waiting)
+            totals, rows = _add(totals, rows, waiting)
+        waiting = measured
+    totals, rows = _add(totals, rows, waiting)
+    count = len(feed.split.names)
+    return Measured(totals, {n: np.concatenate([r[n] for r in rows])[:count] for n in rows[0]})
 
 
-def _add(totals, sums):
-    sums = jax.tree.map(_wide, jax.device_get(sums))
-    return sums if totals is None else jax.tree.map(np.add, totals, sums)
+def _add(totals, rows, measured):
+    sums = jax.tree.map(_wide, jax.device_get(measured.sums))
+    totals = jax.tree.map(np.add, totals, sums) if totals else sums
+    return totals, [*rows, jax.device_get(measured.rows)]
 
 
 def _wide(value):
@@ -75,41 +76,52 @@ class Model(NamedTuple):
     mesh: Mesh
 
 
-def load_model(config: ConfigDict, workdir: str, batch_sizes: dict[str, int]) -> Model:
-    """The best checkpoint of a workdir.
+def load_model(
+    config: ConfigDict, workdir: str, batch_sizes: dict[str, int], step: int = 0
+) -> Model:
+    """A checkpoint of a workdir, by default the best.
 
     Args:
       config: may differ from the workdir's own in anything but the model.
       workdir: the run's folder.
       batch_sizes: {config key: size} that must divide among the devices.
+      step: the checkpoint's; 0: the best.
 
     Raises:
-      UserError: nothing was trained there, or the config describes another model.
+      UserError: nothing was trained there, that step is not kept, or the config describes another
+        model.
     """
     workdir_lib.check_model(config, workdir)
     checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
-    step = checkpoints.best()
-    if step is None:
+    kept = checkpoints.steps()
+    if not kept:
         raise UserError(f"workdir {workdir!r} holds no checkpoint yet: train there first")
+    step = step or checkpoints.best()
+    if step not in kept:
+        raise UserError(
+            f"--step={step}: {workdir} keeps only {', '.join(map(str, kept))}; choose one of them "
+            "(checkpoint.keep_every_steps keeps more)"
+        )
     notes, mesh = checkpoints.notes(step), make_mesh(batch_sizes)
     saved = checkpoints.restore_as_saved(step, replicated(mesh))
     variables = eval_variables(saved["params"], saved["frozen"], saved["extra"], saved["ema"])
     return Model(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
 
 
-def evaluate_workdir(config: ConfigDict, workdir: str, split: str) -> None:
-    """Judges the workdir's best checkpoint on a split; prints it and writes evaluation.json.
+def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0) -> None:
+    """Judges a checkpoint of the workdir on a split; prints it, writes evaluation.json and figures.
 
     Args:
       config: the run's config, with any overrides (`data.path`: another data set).
       workdir: the run's folder.
       split: train, val, test, or all: every example found.
+      step: the checkpoint's; 0: the best.
 
     Raises:
-      UserError: nothing trained there, no such split.
+      UserError: nothing trained there, no such split, no such checkpoint.
     """
     size = batch_size(config)
-    model = load_model(config, workdir, {"batch_size": size})
+    model = load_model(config, workdir, {"batch_size": size}, step)
     dataset = loader.load_dataset(config)
     logs.describe_data(dataset)
     if split == "all":
@@ -121,9 +133,20 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str) -> None:
         )
     feed = loader.open_feed(dataset, split, config, model.mesh)
     metrics = jax.jit(model.task.metrics)
-    sums = split_sums(metrics, model.variables, feed, size, config.seed)
-    values = model.task.summarize(sums, model.fitted)
+    measured = measure(metrics, model.variables, feed, size, config.seed)
+    values = model.task.summarize(measured, model.fitted)
     logs.write_evaluation(workdir, split, model.step, feed.split.examples, values)
+    rows = figure_rows(feed, config.eval.figure_rows)
+    key = jax.random.key(config.seed)
+    drawn = model.task.draw(model.variables, rows, key, model.fitted)
+    for name, image in {**drawn, **model.task.plots(measured, model.fitted)}.items():
+        logs.save_figure(workdir, f"{split}_{name}", model.step, image)
+
+
+def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:
+    """`count` rows of a split, spread over it, always the same: host arrays."""
+    size = len(feed.split.names)
+    return loader.host_rows(feed, np.linspace(0, size - 1, min(count, size)).astype(int))
 
 
 class _Merged(NamedTuple):

@@ -120,11 +120,7 @@ class RunLog:
 
     def figure(self, step: int, name: str, image: np.ndarray) -> None:
         """Saves uint8 [H, W, 3] as figures/<name>_<step>.png and shows it in TensorBoard."""
-        from PIL import Image
-
-        folder = self.workdir / "figures"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(image).save(folder / f"{name}_{step}.png")
+        save_figure(self.workdir, name, step, image)
         if self.writer:
             self.writer.write_images(step, {name: image[None]})
 
@@ -133,6 +129,15 @@ class RunLog:
         self.metrics_file.close()
         if self.writer:
             self.writer.close()
+
+
+def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) -> None:
+    """Saves uint8 [H, W, 3] as figures/<name>_<step>.png in a workdir."""
+    from PIL import Image
+
+    folder = Path(workdir) / "figures"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(image).save(folder / f"{name}_{step}.png")
 
 
 def write_evaluation(

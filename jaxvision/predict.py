@@ -11,12 +11,11 @@ from jaxvision import logs
 from jaxvision.errors import UserError
 from jaxvision.evaluate import load_model
 
-# Names of what can be read; anything else in an input folder is not an input.
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
-
-def predict_files(config: ConfigDict, workdir: str, source: str, output: str) -> None:
-    """Predicts one file, or every picture in a folder, into the folder `output`.
+def predict_files(
+    config: ConfigDict, workdir: str, source: str, output: str, step: int = 0
+) -> None:
+    """Predicts one file, or every one in a folder, into the folder `output`.
 
     A file that cannot be read is named and counted; the others are still done. One JSON line a file
     goes to predictions.jsonl.
@@ -26,52 +25,58 @@ def predict_files(config: ConfigDict, workdir: str, source: str, output: str) ->
       workdir: the run's folder.
       source: a file, or a folder.
       output: a folder; '' is <workdir>/predictions.
+      step: the checkpoint's; 0: the best.
 
     Raises:
       UserError: no such input, nothing usable in it, nothing trained in the workdir.
     """
-    files = _list_files(source)
+    _check_exists(source)
     folder = Path(output or Path(workdir) / "predictions")
-    model = load_model(config, workdir, {})
+    model = load_model(config, workdir, {}, step)
+    files = _list_files(source, model.task.extensions)
     apply = jax.jit(model.task.predict)
-    failed, start = [], time.perf_counter()
+    done, failed, start = [], [], time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        records = open(folder / "predictions.jsonl", "w")  # noqa: SIM115 (closed below)
+        lines = open(folder / "predictions.jsonl", "w")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"cannot write to --output={str(folder)!r}: {error.strerror}") from error
-    with records:
+    with lines:
         for i, path in enumerate(files):
             try:
                 record = model.task.predict_file(
                     lambda images: apply(model.variables, images), path, folder, model.fitted
                 )
+                done.append(record)
             except UserError as error:
                 failed.append(path.name)
                 record = {"file": str(path), "error": str(error)}
                 logs.say(f"skipped: {error}")
-            records.write(json.dumps(record) + "\n")
+            lines.write(json.dumps(record) + "\n")
             left = (time.perf_counter() - start) / (i + 1) * (len(files) - i - 1)
             logs.say(f"{i + 1}/{len(files)} {path.name}  left {logs.duration(left)}")
-    done = len(files) - len(failed)
-    logs.say(f"{done} of {len(files)} files predicted by step {model.step} into {folder}")
+    model.task.collect(done, folder)
+    logs.say(f"{len(done)} of {len(files)} files predicted by step {model.step} into {folder}")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(files)} files could not be read: {', '.join(failed[:5])}"
         )
 
 
-def _list_files(source: str) -> list[Path]:
+def _check_exists(source: str) -> None:
     if not source:
         raise UserError("--mode=predict needs --input: an image, or a folder of images")
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if not Path(source).exists():
         raise UserError(f"--input={source!r} does not exist: give an image, or a folder of images")
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS)
+
+
+def _list_files(source: str, extensions: tuple[str, ...]) -> list[Path]:
+    path = Path(source)
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in extensions)
     if not files:
-        raise UserError(f"--input={source!r} holds no image ({', '.join(EXTENSIONS)})")
+        raise UserError(f"--input={source!r} holds no file to read ({', '.join(extensions)})")
     stems = [p.stem for p in files]
     same = {stem for stem in stems if stems.count(stem) > 1}
     if same:

@@ -40,7 +40,8 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     task = find_task(config, dataset.info)
     steps_per_epoch = max(1, round(len(dataset.splits["train"].names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
-    checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
+    keep = config.checkpoint
+    checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
     metrics = jax.jit(task.metrics)
     return Run(config, workdir, dataset, task, mesh, total, steps_per_epoch, checkpoints, metrics)
 
@@ -122,4 +123,5 @@ def _metric_names(run: Run, variables: Any) -> list[str]:
     batch = {name: np.stack([array]) for name, array in row.items()}
     batch["valid"] = np.ones(1, np.float32)
     shapes = jax.eval_shape(run.task.metrics, variables, batch, jax.random.key(0))
-    return list(run.task.summarize(jax.tree.map(lambda s: np.zeros(s.shape), shapes), {}))
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    return list(run.task.summarize(zeros, {}))

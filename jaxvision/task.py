@@ -13,8 +13,7 @@ Conventions:
             batches also hold 'valid', float32 [B]: 0 marks rows that only pad the last batch.
   variables {'params': ..., 'batch_stats': ..., ...}: what `Module.apply` takes.
   extra     `variables` without 'params'.
-  sums      a dict of arrays that may be added up over batches. In `loss` each value is a pair
-            (numerator, denominator) and the log shows the ratio of the two totals.
+  sums      of `loss`: {name: (numerator, denominator)}; the log shows the ratio of the two totals.
   fitted    {name: float} that was chosen on the validation split (a threshold, a temperature) and
             is kept with the checkpoint; {} before the first evaluation.
 """
@@ -28,6 +27,21 @@ from typing import Any, NamedTuple
 from jaxvision import tasks
 from jaxvision.errors import UserError
 
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+
+
+class Measured(NamedTuple):
+    """What evaluation saw of a batch, or of a whole split.
+
+    Attributes:
+      sums: {name: array}, added up over batches; rows whose 'valid' is 0 count nothing.
+      rows: {name: array [B, ...]}, one entry a row of the batch, joined over batches; the loop cuts
+        off the rows that only pad. For what no sum can give: ranks, the worst rows.
+    """
+
+    sums: dict[str, Any]
+    rows: dict[str, Any]
+
 
 class Task(NamedTuple):
     """The pure functions of one task.
@@ -38,12 +52,12 @@ class Task(NamedTuple):
         is resumed: pretrained weights go in here.
       augment: (key, batch) -> batch. Runs inside jit, on device, in training only.
       loss: (params, extra, batch, key) -> (loss, (extra, sums)). Differentiated by the train step.
-      metrics: (variables, batch, key) -> sums of the rows whose 'valid' is 1.
-      fit: (sums) -> fitted. Host; called with the validation split's sums only.
-      summarize: (sums, fitted) -> {name: float}. Host; sums over a whole split.
-      scores: (variables, batch, key) -> {name: float32 [B]}. The rows that score highest are drawn
-        under that name when training ends (the worst predictions, say).
-      draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model.
+      metrics: (variables, batch, key) -> Measured, of the rows whose 'valid' is 1.
+      fit: (measured) -> fitted. Host; called with the validation split only.
+      summarize: (measured, fitted) -> {name: float}. Host; a whole split. The names must not depend
+        on what was measured.
+      draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model
+        on a few rows.
       predict: (variables, images) -> outputs. Jittable; images uint8 [B, H, W, C], no labels.
       decode: (outputs, image, fitted) -> one image's prediction: JSON-able values, arrays. Host.
       predict_file: (predict, path, output, fitted) -> JSON-able record. Host; reads one of the
@@ -51,6 +65,14 @@ class Task(NamedTuple):
         `predict` above with the variables already bound: images -> outputs.
       trainable: (path) -> bool, for a parameter path such as ('encoder', 'Conv1', 'kernel').
         Parameters that are not trainable get no gradient and no optimizer state.
+      plots: (measured, fitted) -> {name: uint8 image [H, W, 3]}. Host; figures of a whole split (a
+        confusion matrix, say).
+      highlights: (measured, fitted) -> {name: row numbers}, the most telling first (the worst
+        predictions, say). Host; drawn under that name when training ends.
+      collect: (records, output) -> None. Host; after the last `predict_file`, with the records of
+        all files: writes what concerns them together (a table) under the folder `output`.
+      extensions: names of the files that `predict_file` reads; anything else in an input folder is
+        not an input.
     """
 
     init: Callable[..., Any]
@@ -58,14 +80,17 @@ class Task(NamedTuple):
     augment: Callable[..., Any]
     loss: Callable[..., Any]
     metrics: Callable[..., Any]
-    fit: Callable[..., dict[str, float]]
+    fit: Callable[[Measured], dict[str, float]]
     summarize: Callable[..., dict[str, float]]
-    scores: Callable[..., Any]
     draw: Callable[..., dict[str, Any]]
     predict: Callable[..., Any]
     decode: Callable[..., Any]
     predict_file: Callable[..., dict[str, Any]]
     trainable: Callable[[tuple[str, ...]], bool]
+    plots: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    collect: Callable[..., None] = lambda records, output: None
+    extensions: tuple[str, ...] = IMAGES
 
 
 def find_task(config: Any, info: dict[str, Any]) -> Task:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision import evaluate, logs
@@ -180,19 +179,18 @@ def _make_validate(run: Run) -> Callable:
         return lambda state, step, notes, log: (notes, None)
     config, task = run.config, run.task
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    count = len(feed.split.names)
-    figure_rows = np.linspace(0, count - 1, min(config.eval.figure_rows, count)).astype(int)
-    rows = loader.host_rows(feed, figure_rows)
+    rows = evaluate.figure_rows(feed, config.eval.figure_rows)
 
     def validate(state, step, notes, log):
         variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
         size = evaluate.batch_size(config)
-        sums = evaluate.split_sums(run.metrics, variables, feed, size, config.seed)
-        fitted = task.fit(sums)
-        values = task.summarize(sums, fitted)
+        measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
+        fitted = task.fit(measured)
+        values = task.summarize(measured, fitted)
         logs.say(f"val: {logs.table(values)}  ({feed.split.examples} examples, step {step})")
         log.metrics(step, {f"val/{name}": value for name, value in values.items()})
-        for name, image in task.draw(variables, rows, jax.random.key(config.seed), fitted).items():
+        drawn = task.draw(variables, rows, jax.random.key(config.seed), fitted)
+        for name, image in {**drawn, **task.plots(measured, fitted)}.items():
             log.figure(step, name, image)
         notes = {**notes, "fitted": fitted}
         score = values.get(config.checkpoint.best_metric)
@@ -209,41 +207,38 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
     run.checkpoints.wait()
     model = evaluate.load_model(run.config, run.workdir, {})
-    size, seed = evaluate.batch_size(run.config), run.config.seed
+    size = evaluate.batch_size(run.config)
     log.figure(
         run.total_steps,
         "learning_curves",
         learning_curves(log.metrics_path, run.config.checkpoint.best_metric),
     )
     if "val" in run.dataset.splits:
-        feed = loader.open_feed(run.dataset, "val", run.config, run.mesh)
-        for name, rows in _highest(run, model, feed, size).items():
-            drawn = run.task.draw(
-                model.variables, loader.host_rows(feed, rows), jax.random.key(seed), model.fitted
-            )
-            for image in drawn.values():
-                log.figure(model.step, name, image)
-    _test(run, model, size, log)
+        _draw_highlights(run, model, size, log)
+    if "test" in run.dataset.splits:
+        _test(run, model, size, log)
+    else:
+        logs.say(f"test: {run.dataset.source} has no test split")
 
 
-def _highest(run, model, feed: loader.Feed, size: int) -> dict[str, np.ndarray]:
-    """{score name: the rows of the split that score highest}."""
-    scores, key = jax.jit(run.task.scores), jax.random.key(run.config.seed)
-    batches = loader.eval_batches(feed, size)
-    found = [jax.device_get(scores(model.variables, batch, key)) for batch in batches]
-    rows = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
-    count = min(run.config.eval.figure_rows, len(feed.split.names))
-    return {name: np.argsort(-s[: len(feed.split.names)])[:count] for name, s in rows.items()}
+def _draw_highlights(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
+    config, task = run.config, run.task
+    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
+    measured = evaluate.measure(run.metrics, model.variables, feed, size, config.seed)
+    for name, numbers in task.highlights(measured, model.fitted).items():
+        rows = loader.host_rows(feed, numbers[: config.eval.figure_rows])
+        drawn = task.draw(model.variables, rows, jax.random.key(config.seed), model.fitted)
+        for figure, image in drawn.items():
+            log.figure(model.step, name if len(drawn) == 1 else f"{name}_{figure}", image)
 
 
 def _test(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
-    if "test" not in run.dataset.splits:
-        logs.say(f"test: {run.dataset.source} has no test split")
-        return
     feed = loader.open_feed(run.dataset, "test", run.config, run.mesh)
-    sums = evaluate.split_sums(run.metrics, model.variables, feed, size, run.config.seed)
-    values = run.task.summarize(sums, model.fitted)
+    measured = evaluate.measure(run.metrics, model.variables, feed, size, run.config.seed)
+    values = run.task.summarize(measured, model.fitted)
     log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
+    for name, image in run.task.plots(measured, model.fitted).items():
+        log.figure(run.total_steps, f"test_{name}", image)
     logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values)
 
 

@@ -25,6 +25,7 @@ RESUME_MAY_CHANGE = (
     "data.workers",
     "eval.",
     "checkpoint.every_steps",
+    "checkpoint.keep_every_steps",
     "log.",
     "early_stop_epochs",
     "predict.",

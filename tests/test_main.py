@@ -127,3 +127,14 @@ def test_evaluates_on_another_data_set(tmp_path):
         f"--workdir={tmp_path / 'run'}", "--mode=evaluate", "--config.model.encoder.bn_momentum=0.5"
     )
     assert code == 2 and "model.encoder.bn_momentum" in stderr
+
+
+def test_a_kept_step_is_judged_and_drawn_again(tmp_path):
+    keep = {"checkpoint__keep_every_steps": 2, "checkpoint__every_steps": 2}
+    train_in(tmp_path / "run", train__steps=6, eval__every_epochs=1.0, **keep)
+    workdir = f"--workdir={tmp_path / 'run'}"
+    code, stdout, stderr = main(workdir, "--mode=evaluate", "--step=4", "--split=val")
+    assert code == 0 and "step 4)" in stdout, stderr
+    assert (tmp_path / "run/figures/val_predictions_4.png").exists()
+    code, _, stderr = main(workdir, "--mode=evaluate", "--step=5")
+    assert code == 2 and "--step=5" in stderr and "2, " in stderr

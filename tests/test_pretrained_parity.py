@@ -32,7 +32,7 @@ def quick_initialisation(monkeypatch):
     def lecun_uniform(initializer, shape, dtype=None):
         del initializer, dtype
         # Small enough that 100 layers do not amplify rounding into chaos.
-        limit = np.sqrt(3 / np.prod(shape[:2 if shape[-1] == 1 else -1]))
+        limit = np.sqrt(3 / np.prod(shape[: 2 if shape[-1] == 1 else -1]))
         return limit * (2 * rng.random(shape, np.float32) - 1)
 
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lecun_uniform)

@@ -142,9 +142,7 @@ def test_stops_at_a_loss_that_is_not_finite_and_keeps_the_last_good_step(tmp_pat
     with pytest.raises(
         FloatingPointError, match=r"loss of step \d+ is not finite; the checkpoint of step 3"
     ):
-        train_in(
-            tmp_path, train__steps=9, optimizer__learning_rate=1e30, eval__every_epochs=9.0
-        )
+        train_in(tmp_path, train__steps=9, optimizer__learning_rate=1e30, eval__every_epochs=9.0)
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*"))[-1] == 3
 
 

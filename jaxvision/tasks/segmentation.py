@@ -16,7 +16,7 @@ from jaxvision import encoder_options, losses, metrics, segment_image
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import augment
 from jaxvision.models.unet import UNet
-from jaxvision.task import Task
+from jaxvision.task import Measured, Task
 from jaxvision.visualize import grid
 
 LOSSES = ("bce_dice", "bce", "focal_tversky")
@@ -44,14 +44,14 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
         augment=functools.partial(_augment, config),
         loss=functools.partial(_loss, model, config.loss),
         metrics=functools.partial(_metrics, probability),
-        fit=lambda sums: {"threshold": metrics.best_threshold(sums)},
+        fit=lambda measured: {"threshold": metrics.best_threshold(measured.sums)},
         summarize=_summarize,
-        scores=functools.partial(_scores, probability),
         draw=functools.partial(_draw, jax.jit(probability)),
         predict=probability,
         decode=_decode,
         predict_file=functools.partial(_predict_file, config.predict),
         trainable=functools.partial(encoder_options.trainable, encoder),
+        highlights=lambda measured, fitted: {"worst": np.argsort(measured.rows["iou"])},
     )
 
 
@@ -113,14 +113,23 @@ def _metrics(probability_of, variables, batch, key):
     weights = weights * batch["valid"][:, None, None]
     clipped = jnp.clip(probability, 1e-7, 1 - 1e-7)
     entropy = -(labels * jnp.log(clipped) + (1 - labels) * jnp.log1p(-clipped))
-    return {
-        **metrics.segmentation_sums(probability, labels, weights, BOUNDARY_RADIUS),
-        "cross_entropy": (entropy * weights).sum(),
-    }
+    sums = metrics.segmentation_sums(probability, labels, weights, BOUNDARY_RADIUS)
+    return Measured(
+        {**sums, "cross_entropy": (entropy * weights).sum()},
+        {"iou": _image_iou(probability >= 0.5, labels, weights)},
+    )
 
 
-def _summarize(sums, fitted):
+def _image_iou(predicted, labels, weights):
+    """IoU of each image, float32 [B]; 1 where there is nothing to find and nothing was found."""
+    both = (predicted * labels * weights).sum((1, 2))
+    either = (jnp.maximum(predicted, labels) * weights).sum((1, 2))
+    return jnp.where(either > 0, both / jnp.maximum(either, 1), 1.0)
+
+
+def _summarize(measured, fitted):
     """At the threshold that validation chose, and (`_at_0.5`) at one half."""
+    sums = measured.sums
     threshold = fitted.get("threshold", 0.5)
     chosen = metrics.segmentation_metrics(sums, threshold)
     half = metrics.segmentation_metrics(sums, 0.5)
@@ -131,15 +140,6 @@ def _summarize(sums, fitted):
         "cross_entropy": float(sums["cross_entropy"]) / max(pixels, 1.0),
         **{f"{name}_at_0.5": value for name, value in half.items()},
     }
-
-
-def _scores(probability_of, variables, batch, key):
-    """'worst': 1 - IoU of each row at threshold 0.5."""
-    predicted = (probability_of(variables, batch["image"]) >= 0.5).astype(jnp.float32)
-    labels, weights = _labels(batch["mask"])
-    both = (predicted * labels * weights).sum((1, 2))
-    either = (jnp.maximum(predicted, labels) * weights).sum((1, 2))
-    return {"worst": jnp.where(either > 0, 1 - both / jnp.maximum(either, 1), 0.0)}
 
 
 def _draw(probability_of, variables, batch, key, fitted):
