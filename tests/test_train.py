@@ -140,7 +140,7 @@ def test_stops_at_a_loss_that_is_not_finite_and_keeps_the_last_good_step(tmp_pat
     good["optimizer"]["learning_rate"] = 1e30
     (tmp_path / "config.json").write_text(json.dumps(good))
     with pytest.raises(
-        FloatingPointError, match=r"loss of step \d+ is not finite; the checkpoint of step 3"
+        FloatingPointError, match=r"gradient of step \d+ is not finite; the checkpoint of step 3"
     ):
         train_in(tmp_path, train__steps=9, optimizer__learning_rate=1e30, eval__every_epochs=9.0)
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*"))[-1] == 3
