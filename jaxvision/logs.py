@@ -141,12 +141,35 @@ def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) ->
 
 
 def write_evaluation(
-    workdir: str | Path, split: str, step: int, examples: int, metrics: dict[str, float]
+    workdir: str | Path,
+    split: str,
+    step: int,
+    examples: int,
+    metrics: dict[str, float],
+    tables: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Prints `<split>: metrics` and writes workdir/evaluation.json."""
+    """Prints `<split>: metrics` and the tables, and writes workdir/evaluation.json."""
     record = {"split": split, "step": step, "examples": examples, "metrics": metrics}
-    write_json(Path(workdir) / "evaluation.json", record)
+    write_json(
+        Path(workdir) / "evaluation.json", {**record, **({"tables": tables} if tables else {})}
+    )
+    for name, rows in tables.items():
+        _say_rows(name, rows)
     say(f"{split}: {table(metrics)}  ({examples} examples, step {step})")
+
+
+def _say_rows(name: str, rows: list[dict[str, Any]]) -> None:
+    """One table in columns, its numbers to three digits; long ones are left to evaluation.json."""
+    if not rows or len(rows) > 20 or len(rows[0]) > 10:
+        return
+    cells = [
+        [*rows[0]],
+        *[[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows],
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    say(f"{name}:")
+    for row in cells:
+        say("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -85,7 +85,9 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
     )
 
     def advance(state, step, count):
-        rows = loader.train_rows(step, count, config.batch_size, config.seed, size)
+        rows = loader.train_rows(
+            step, count, config.batch_size, config.seed, size, feed.split.weights
+        )
         rows = jax.device_put(rows, batch_sharding(run.mesh, axis=1))
         return step_many(feed.arrays, state, rows)
 
@@ -239,7 +241,8 @@ def _test(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
     log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
     for name, image in run.task.plots(measured, model.fitted).items():
         log.figure(run.total_steps, f"test_{name}", image)
-    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values)
+    tables = run.task.tables(measured, model.fitted)
+    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values, tables)
 
 
 @contextlib.contextmanager
