@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate, logs
+from jaxvision import evaluate, logs, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
@@ -45,7 +45,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         state, notes = start(run)
         workdir_lib.begin(config, workdir)
         step = int(state.step)
-        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step)
+        wandb = wandb_log.start(config, workdir)
+        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
         with contextlib.closing(log), _signals() as stopped:
             notes = _loop(run, state, notes, log, stopped)
             _finish(run, notes, log)

@@ -55,14 +55,15 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
         predict=logits,
         decode=functools.partial(_decode, classes),
         predict_file=functools.partial(
-            classify_file.classify_file, config, classes, functools.partial(_decode, classes)
+            classify_file.classify_file, config, functools.partial(_decode, classes)
         ),
+        collect=classify_file.collect,
         trainable=functools.partial(encoder_options.trainable, encoder),
         plots=functools.partial(class_figures.split_figures, classes),
         tables=functools.partial(_tables, classes),
         adapt=functools.partial(_adapt, classes, info["channels"]),
         highlights=_highlights,
-        extensions=(*IMAGES, *classify_file.videos(config)),
+        extensions=(*IMAGES, *classify_file.VIDEOS),
     )
 
 
