@@ -258,3 +258,55 @@ def test_scenes_have_the_same_task_and_built_in_data():
     measured = classification.Measured({}, {"logits": logits, "label": np.array([0, 1, 0])})
     values = classification._summarize(0, measured, {})
     assert values["accuracy"] == pytest.approx(2 / 3) and values["top5_accuracy"] < 1
+
+
+@pytest.mark.parametrize("name", ["cnn4", "resnet18_small"])
+def test_the_pytorch_counterpart_has_our_parameters_and_outputs(name):
+    torch = pytest.importorskip("torch")
+    from benchmarks import classifier_torch
+
+    config = fer.get_config()
+    config.model.encoder.name = name
+    batch = {"label": np.arange(7)}
+    theirs = classifier_torch.make_model(config, batch).eval()
+    _, model = classification.make_model(config, 7)
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 1), np.uint8)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    ours = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert sum(p.numel() for p in theirs.parameters()) == ours
+    if name != "cnn4":
+        return
+    variables = jax.jit(lambda: model.init(jax.random.key(0), images, train=False))()
+    params = variables["params"]["encoder"]
+    for i, conv in enumerate(theirs.encoder.convs):
+        kernel = np.asarray(params[f"conv{i + 1}"]["kernel"])
+        conv.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    head = variables["params"]["head"]
+    theirs.head.weight.data = torch.from_numpy(np.asarray(head["kernel"]).T.copy())
+    theirs.head.bias.data = torch.from_numpy(np.asarray(head["bias"]).copy())
+    with torch.inference_mode():
+        out = theirs(torch.from_numpy(images))
+    expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    np.testing.assert_allclose(out, expected, atol=2e-4)
+
+
+def test_the_table_of_variants_has_means_and_spreads(tmp_path):
+    from benchmarks import fer_table
+
+    for seed, (val, test) in enumerate(((0.5, 0.4), (0.7, 0.6))):
+        workdir = tmp_path / f"cnn4_{seed}"
+        workdir.mkdir()
+        lines = [{"images_per_second": 90.0}, {"val/accuracy": val - 0.1}, {"val/accuracy": val}]
+        (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        (workdir / "evaluation.json").write_text(json.dumps({"metrics": {"accuracy": test}}))
+        (tmp_path / f"cnn4_{seed}.log").write_text("model: 1,234 parameters, 1,234 trained\n")
+    runs = [
+        fer_table.read_run(tmp_path / f"cnn4_{s}", tmp_path / f"cnn4_{s}.log", "accuracy")
+        for s in (0, 1)
+    ]
+    row = fer_table.summary("cnn4", runs)
+    assert row["val"] == pytest.approx(0.6) and row["test_sd"] == pytest.approx(0.1 * 2**0.5)
+    fer_table.write_tables(tmp_path, [row], "accuracy")
+    text = (tmp_path / "table.md").read_text()
+    assert "| cnn4 | 1,234 | 90 | 2 | 0.6000 ± 0.1414 | 0.5000 ± 0.1414 |" in text
+    assert (tmp_path / "table.csv").read_text().splitlines()[0].startswith("variant,parameters")
