@@ -254,6 +254,8 @@ def _highlights(measured, fitted):
     logits, labels = (np.asarray(measured.rows[name]) for name in ("logits", "label"))
     p = metrics.probabilities(logits)
     wrong = np.flatnonzero(p.argmax(axis=1) != labels)
+    if not len(wrong):
+        return {}
     return {"confident_mistakes": wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")]}
 
 
