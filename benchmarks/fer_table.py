@@ -61,11 +61,28 @@ def train(config: str, workdir: Path, seed: int, overrides: list[str]) -> None:
         *overrides,
     ]
     log = workdir.with_suffix(".log")
+    workdir.with_suffix(".args").write_text(json.dumps(overrides))
     with open(log, "a") as file:
         done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         tail = "\n".join(log.read_text().splitlines()[-5:])
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{tail}")
+
+
+def is_finished(workdir: Path, overrides: list[str]) -> bool:
+    """Whether the run is there already.
+
+    Raises:
+      UsageError: it is, but of other overrides: a table must not mix the two.
+    """
+    if not (workdir / "evaluation.json").exists():
+        return False
+    before = json.loads(workdir.with_suffix(".args").read_text())
+    if before != overrides:
+        raise app.UsageError(
+            f"{workdir} was trained with {' '.join(before) or 'no overrides'}: use another --out"
+        )
+    return True
 
 
 def read_run(workdir: Path, log: Path, metric: str) -> dict[str, float]:
@@ -137,7 +154,7 @@ def main(argv: list[str]) -> None:
         for seed in range(FLAGS.seeds):
             workdir = out / f"{variant}_{seed}"
             try:
-                if not (workdir / "evaluation.json").exists():
+                if not is_finished(workdir, overrides):
                     print(f"{variant}, seed {seed}: training in {workdir}", flush=True)
                     train(f"{FLAGS.config_file}:{variant}", workdir, seed, overrides)
                 runs.append(read_run(workdir, workdir.with_suffix(".log"), FLAGS.metric))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import app
 from PIL import Image
 
 from configs import fer, scenes
@@ -243,6 +244,12 @@ def test_every_variant_is_a_network(variant):
     assert out.shape == (1, 7) and out.dtype == jnp.float32
 
 
+def test_images_that_a_network_pools_away_are_refused():
+    _, model = classification.make_model(fer.get_config("cnn5"), 7)
+    with pytest.raises(UserError, match="too small for this network"):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)), False))
+
+
 def test_unknown_variants_are_named():
     with pytest.raises(UserError, match="resnet19 is unknown: use one of cnn4"):
         fer.get_config("resnet19")
@@ -307,6 +314,11 @@ def test_the_table_of_variants_has_means_and_spreads(tmp_path):
     row = fer_table.summary("cnn4", runs)
     assert row["val"] == pytest.approx(0.6) and row["test_sd"] == pytest.approx(0.1 * 2**0.5)
     fer_table.write_tables(tmp_path, [row], "accuracy")
+    (tmp_path / "cnn4_0.args").write_text('["--config.train.epochs=3"]')
+    assert fer_table.is_finished(tmp_path / "cnn4_0", ["--config.train.epochs=3"])
+    assert not fer_table.is_finished(tmp_path / "cnn5_0", [])
+    with pytest.raises(app.UsageError, match="cnn4_0 was trained with --config.train.epochs=3"):
+        fer_table.is_finished(tmp_path / "cnn4_0", ["--config.train.epochs=9"])
     text = (tmp_path / "table.md").read_text()
     assert "| cnn4 | 1,234 | 90 | 2 | 0.6000 ± 0.1414 | 0.5000 ± 0.1414 |" in text
     assert (tmp_path / "table.csv").read_text().splitlines()[0].startswith("variant,parameters")

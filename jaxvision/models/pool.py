@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvision.errors import UserError
+
 
 class MeanPool(nn.Module):
     """The mean over all places: [B, H, W, C] -> [B, C]. Grad-CAM looks at its input."""
 
     @nn.compact
     def __call__(self, x):
+        _check_places(x)
         return x.mean(axis=(1, 2))
 
 
@@ -18,7 +21,16 @@ class Flatten(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        _check_places(x)
         return x.reshape(len(x), -1)
+
+
+def _check_places(x):
+    if not x.shape[1] * x.shape[2]:
+        raise UserError(
+            "the images are too small for this network: its last map has no pixel left; use a "
+            "larger data.image_size or data.crop_size, or another encoder"
+        )
 
 
 def max_pool_2x2(x):
