@@ -36,9 +36,13 @@ def parse_flags(argv: list[str]) -> None:
         rest = FLAGS(argv)
         FLAGS.config.lock()
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        # Of a config file that raises, the message is a traceback, and its last line tells.
+        told = str(error).strip().splitlines()[-1]
+        raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        message = " ".join(str(error.args[0] if error.args else error).split())
+        reason = error.args[0] if error.args else error  # the text, or the error that has it
+        reason = reason.args[0] if isinstance(reason, KeyError) else reason
+        message = " ".join(str(reason).split())
         raise UserError(f"config: {message}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")

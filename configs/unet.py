@@ -3,8 +3,8 @@
 python main.py --config=configs/unet.py --workdir=workdir/unet
 python main.py --config=configs/unet.py --workdir=workdir/mine --config.data.path=/data/aerial
 
-The first command reached a test IoU of .905 on 64 held-out built-in scenes, in 4 min 37 s on 2 CPU
-cores (Intel Xeon, seed 0, jax 0.10.2).
+The first command reached a test IoU of .910 on 64 held-out built-in scenes, in 3 min 23 s on 2 CPU
+cores (AMD EPYC, seed 0, jax 0.10.2).
 """
 
 from configs import common

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxvision.input_pipeline.parallel import counted
+
 IN_FLIGHT = 2  # batches: one is cut while the device works on the other
 
 
@@ -46,6 +48,7 @@ def probability_rows(
     bands = _bands(read, tops, tile, row_index, column_index)
     tiles = (band[:, left : left + tile] for band in bands for left in lefts)
     probabilities = _in_batches(predict, tiles, batch_size)
+    probabilities = counted(probabilities, "predicting tiles", len(tops) * len(lefts))
     above, aside = max(tile - height, 0) // 2, max(tile - width, 0) // 2
     for rows in blended_rows(probabilities, tops, lefts, tile, overlap):
         # Rows are cut off only where the picture is lower than a tile: it is then one piece.

@@ -27,7 +27,7 @@ def train(config: ConfigDict, workdir: str) -> None:
 
     Raises:
       UserError: config or data cannot work; the workdir is in use or holds another run.
-      FloatingPointError: the loss was not finite; the last good checkpoint stays.
+      FloatingPointError: loss or gradient was not finite; the last good checkpoint stays.
       SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
     """
     with workdir_lib.lock(workdir):
@@ -160,8 +160,8 @@ def _check_finite(run: Run, bad_step: int) -> None:
             f"the checkpoint of step {kept} is kept" if kept else "nothing was saved before it"
         )
         raise FloatingPointError(
-            f"the loss of step {bad_step} is not finite; {remains}. Lower optimizer.learning_rate "
-            "or optimizer.clip_norm, or look for bad values in the data"
+            f"loss or gradient of step {bad_step} is not finite; {remains}. Lower "
+            "optimizer.learning_rate or optimizer.clip_norm, or look for bad values in the data"
         )
 
 

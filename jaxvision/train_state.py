@@ -25,7 +25,7 @@ class TrainState:
       ema: moving average of `params`; {} when train.ema_decay is 0.
       sums: {name: (numerator, denominator)} of the training log since its last line. Here, rather
         than on the host, so that the step needs no host sync and a resumed run logs the same.
-      bad_step: int32, the first step whose loss was not finite; -1 while there is none.
+      bad_step: int32, the first step whose loss or gradient was not finite; -1 while there is none.
     """
 
     step: jax.Array
@@ -105,14 +105,15 @@ def make_train_step(
         (loss, (extra, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
-        sums = {**sums, "gradient_norm": (optax.global_norm(grads), jnp.ones(()))}
+        norm = optax.tree.norm(grads)
+        sums = {**sums, "gradient_norm": (norm, jnp.ones(()))}
         ema = state.ema
         if ema_decay > 0:
             # While a gradient is still being accumulated the weights stand still; so does this.
             updated = (state.step + 1) % accumulate_steps == 0
             weight = jnp.where(updated, 1.0 - ema_decay, 0.0)
             ema = optax.incremental_update(params, state.ema, weight)
-        bad = ~jnp.isfinite(loss) & (state.bad_step < 0)
+        bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm)) & (state.bad_step < 0)
         return TrainState(
             step=state.step + 1,
             params=params,

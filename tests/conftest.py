@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-# Many tests train the same tiny network: compiled once a session, here and in the processes that
-# tests start. Set before jax is imported.
-_programs = tempfile.TemporaryDirectory(prefix="jaxvision-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+# Many tests train the same tiny network: compiled once a session, here, in xdist's workers (which
+# inherit the environment) and in the processes that tests start. Set before jax is imported.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="jaxvision-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 

@@ -140,7 +140,7 @@ def test_stops_at_a_loss_that_is_not_finite_and_keeps_the_last_good_step(tmp_pat
     good["optimizer"]["learning_rate"] = 1e30
     (tmp_path / "config.json").write_text(json.dumps(good))
     with pytest.raises(
-        FloatingPointError, match=r"loss of step \d+ is not finite; the checkpoint of step 3"
+        FloatingPointError, match=r"gradient of step \d+ is not finite; the checkpoint of step 3"
     ):
         train_in(tmp_path, train__steps=9, optimizer__learning_rate=1e30, eval__every_epochs=9.0)
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*"))[-1] == 3
@@ -202,7 +202,9 @@ def test_streaming_gives_the_batches_and_losses_of_resident_data(tmp_path, worke
 
 
 def test_many_steps_a_call_equal_single_steps(tmp_path):
-    run, feed, state = open_run(tiny_config(), tmp_path)
+    # Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0.
+    sgd = dict(optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warmup_steps=0)
+    run, feed, state = open_run(tiny_config(**sgd), tmp_path)
     advance = train.make_advance(run, feed, 0)
     one = jax.device_get(state)
     for step in range(3):
@@ -210,7 +212,7 @@ def test_many_steps_a_call_equal_single_steps(tmp_path):
     single = jax.device_get(state.params)
     state, _ = train.make_advance(run, feed, 0)(jax.device_put(one), 0, 3)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4),
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         single,
         jax.device_get(state.params),
     )

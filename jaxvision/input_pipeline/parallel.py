@@ -1,10 +1,10 @@
-"""A function over many files in threads, with a progress line once it takes a while."""
+"""Long work on many items, in threads or not, with a progress line once it takes a while."""
 
 import collections
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,20 +30,31 @@ def threaded(
     Args:
       label: starts the progress line, for example 'checking images'.
     """
+    return counted(_in_threads(function, items, threads), label, len(items))
+
+
+def _in_threads(function, items, threads):
     pool = ThreadPoolExecutor(threads)
     waiting = collections.deque()
-    line = _Line(label, len(items))
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) >= 8 * threads:
                 yield waiting.popleft().result()
-                line.step()
         while waiting:
             yield waiting.popleft().result()
-            line.step()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def counted(results: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+    """Yields `results`, of which there are `total`, with the progress line."""
+    line = _Line(label, total)
+    try:
+        for result in results:
+            yield result
+            line.step()
+    finally:
         line.close()
 
 
