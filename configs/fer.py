@@ -2,6 +2,11 @@
 
 python main.py --config=configs/fer.py --workdir=workdir/fer
 python main.py --config=configs/fer.py:resnet18 --workdir=workdir/mine --config.data.path=/data/fer
+
+On FER2013 (the Kaggle folders, 25,515 pictures to train on) the default network with
+--config.train.epochs=10 reached .567 on the 3,589 test pictures, .572 as the mean of each picture
+and its mirror image (--config.eval.views=flip); the most common class has .249. Seed 0, jax 0.10.2,
+2 CPU cores, 40 minutes beside other work.
 """
 
 from configs import common

@@ -1,6 +1,8 @@
 """The classification task: a run from class folders to predictions, and what it must not do."""
 
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,11 @@ from absl import app
 from PIL import Image
 
 from configs import fer, scenes
-from jaxvision import classify_file, evaluate, predict, train
+from jaxvision import classify_file, evaluate, logs, predict, pretrained, train, wandb_log
 from jaxvision.errors import UserError
 from jaxvision.face_detection import Box, make_detector
 from jaxvision.input_pipeline import loader
+from jaxvision.models import encoders
 from jaxvision.tasks import classification
 from jaxvision.visualize.film import write_film
 
@@ -322,3 +325,58 @@ def test_the_table_of_variants_has_means_and_spreads(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "| cnn4 | 1,234 | 90 | 2 | 0.6000 ± 0.1414 | 0.5000 ± 0.1414 |" in text
     assert (tmp_path / "table.csv").read_text().splitlines()[0].startswith("variant,parameters")
+
+
+def test_attention_joins_saved_weights_and_is_trained_while_they_are_frozen(tmp_path):
+    plain = encoders.make("cnn_tiny", encoders.CLASSIFIERS, num_classes=0)
+    images = jnp.zeros((1, SIZE, SIZE, 1))
+    saved = jax.jit(lambda: plain.init(jax.random.key(5), images, train=False))()
+    path = tmp_path / "encoder.safetensors"
+    pretrained.save(path, "cnn_tiny", plain, saved, "a test")
+    config = tiny_config(model__attention=("se", "cbam"))
+    config.model.encoder.weights = str(path)
+    info = {"classes": list(CLASSES), "train_counts": [1, 1, 1], "channels": 1}
+    task = classification.make(config, info)
+    batch = {"image": np.zeros((1, SIZE, SIZE, 1), np.uint8)}
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
+    loaded = task.load_weights(variables)
+    for layer, arrays in loaded["params"]["encoder"].items():
+        source = variables["params"]["encoder"] if "attention" in layer else saved["params"]
+        jax.tree.map(np.testing.assert_array_equal, arrays, source[layer])
+        inside = ("encoder", layer, "kernel")
+        assert task.trainable(inside) == ("attention" in layer)
+    assert task.trainable(("head", "kernel"))
+
+
+def test_wandb_gets_what_the_metrics_file_gets(tmp_path, monkeypatch):
+    """A stand-in for the library, which would start a process of its own."""
+    logged, options = [], {}
+
+    class Run:
+        def log(self, values, step):
+            logged.append((step, values))
+
+        def finish(self):
+            logged.append("finished")
+
+    def init(**given):
+        options.update(given)
+        return Run()
+
+    library = types.SimpleNamespace(
+        init=init, Image=lambda image: image.shape, Settings=dict, errors=types.SimpleNamespace()
+    )
+    library.errors.Error = RuntimeError
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    monkeypatch.setattr(logs, "_tensorboard", lambda workdir: None)
+    config = tiny_config(log__wandb__project="faces")
+    assert wandb_log.start(tiny_config(), str(tmp_path)) is None
+    log = logs.RunLog(str(tmp_path), 10, 4, 0, wandb_log.start(config, str(tmp_path)))
+    log.metrics(3, {"val/accuracy": 0.5})
+    log.figure(3, "confusion", np.zeros((4, 5, 3), np.uint8))
+    log.close()
+    assert logged == [(3, {"val/accuracy": 0.5}), (3, {"confusion": (4, 5, 3)}), "finished"]
+    assert options["project"] == "faces" and options["config"]["task"] == "classification"
+    first = options["id"]
+    wandb_log.start(config, str(tmp_path))
+    assert options["id"] == first and options["resume"] == "allow"  # a resumed run is the same run
