@@ -48,8 +48,9 @@ def classify_file(
     Returns:
       a JSON-able record: file; 'width' and 'height' (pixels) and 'faces', from left to right, each
       with box (left, top, width, height, pixels), score (of the detector, or None), label and
-      probabilities; of a film also fps, and each face's frame (counted from 0) and time (seconds);
-      with predict.faces=never, label and probabilities of an image in place of 'faces'.
+      probabilities; of a film also fps, how many frames, and each face's frame (counted from 0) and
+      time (seconds); with predict.faces=never, label and probabilities of an image in place of
+      'faces'.
 
     Raises:
       UserError: a file that cannot be read, a detector that is not there.
@@ -92,9 +93,9 @@ def _film(options: ConfigDict, classify: Callable, path: Path, output: Path) -> 
 
     def looked_at() -> Iterator[np.ndarray]:
         for number, pixels in enumerate(frames):
+            record.update(width=pixels.shape[1], height=pixels.shape[0], frames=number + 1)
             if number % every:
                 continue
-            record.update(width=pixels.shape[1], height=pixels.shape[0], frames=number + 1)
             faces = classify(pixels, _boxes(options, pixels))
             place = {"frame": number, "time": round(number / fps, 3)}
             found.extend({**place, **face} for face in faces)
