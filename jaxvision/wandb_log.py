@@ -60,7 +60,7 @@ def scalars(run: Any, step: int, values: dict[str, float]) -> None:
 
 
 def figure(run: Any, step: int, name: str, image: Any) -> None:
-    """Logs uint8 [H, W, 3] as a picture."""
+    """Logs uint8 [H, W, 3] as a picture; of a film, uint8 [F, H, W, 3], the last frame."""
     import wandb
 
-    run.log({name: wandb.Image(image)}, step=step)
+    run.log({name: wandb.Image(image[-1] if image.ndim == 4 else image)}, step=step)
