@@ -36,7 +36,9 @@ def parse_flags(argv: list[str]) -> None:
         rest = FLAGS(argv)
         FLAGS.config.lock()
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        # Of a config file that raises, the message is a traceback, and its last line tells.
+        told = str(error).strip().splitlines()[-1]
+        raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason

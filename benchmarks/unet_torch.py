@@ -25,9 +25,9 @@ class Block(nn.Module):
     def __init__(self, channels: int, filters: int, stride: int, expand: bool, momentum: float):
         super().__init__()
         wide = 6 * channels if expand else channels
-        self.expand = _conv_bn(channels, wide, 1, momentum) if expand else nn.Identity()
-        self.depthwise = _conv_bn(wide, wide, 3, momentum, stride=stride, groups=wide)
-        self.project = _conv_bn(wide, filters, 1, momentum, relu=None)
+        self.expand = conv_bn(channels, wide, 1, momentum) if expand else nn.Identity()
+        self.depthwise = conv_bn(wide, wide, 3, momentum, stride=stride, groups=wide)
+        self.project = conv_bn(wide, filters, 1, momentum, relu=None)
         self.residual = stride == 1 and channels == filters
 
     def forward(self, x):
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
     def __init__(self, width: float, repeats: tuple[int, ...], momentum: float):
         super().__init__()
         channels = divisible(32 * width)
-        self.stem = _conv_bn(3, channels, 3, momentum, stride=2)
+        self.stem = conv_bn(3, channels, 3, momentum, stride=2)
         self.blocks, self.taps, self.channels = nn.ModuleList(), [], []
         for (filters, stride), repeat in zip(GROUPS, repeats, strict=True):
             filters = divisible(int(filters * width))
@@ -79,7 +79,7 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = Encoder(width, repeats, encoder_momentum)
         *skips, channels = self.encoder.channels
-        conv = functools.partial(_conv_bn, kernel=3, momentum=momentum, eps=1e-5, relu=nn.ReLU)
+        conv = functools.partial(conv_bn, kernel=3, momentum=momentum, eps=1e-5, relu=nn.ReLU)
         self.ups = nn.ModuleList()
         for skip, filters in zip(reversed(skips), widths[:4], strict=True):
             first, second = conv(channels + skip, filters), conv(filters, filters)
@@ -99,7 +99,7 @@ class UNet(nn.Module):
         return self.head(x)[:, 0].float()
 
 
-def _conv_bn(channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, relu=nn.ReLU6):
+def conv_bn(channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, relu=nn.ReLU6):
     conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     layers = [conv, nn.BatchNorm2d(filters, eps, 1 - momentum)]
@@ -108,7 +108,7 @@ def _conv_bn(channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, 
     return nn.Sequential(*layers)
 
 
-def make_model(config) -> UNet:
+def make_model(config, batch=None) -> UNet:
     """The counterpart, channels_last, of the U-Net of a config.
 
     Raises:
@@ -135,14 +135,14 @@ def bce_dice(logits, mask):
 
 
 def make_train_step(
-    model: UNet, config, batch: dict[str, np.ndarray]
+    model: nn.Module, config, batch: dict[str, np.ndarray], target="mask", loss_of=bce_dice
 ) -> Callable[[], torch.Tensor]:
     """Returns step() -> loss: trains on the batch, which starts as uint8 on the host.
 
-    Clipping and AdamW (decay on kernels alone) as in `jaxvision.optimizers`; in bfloat16 where
-    train.dtype says so. No augmentation.
+    `loss_of` takes the model's output and batch[target]. Clipping and AdamW (decay on kernels
+    alone) as in `jaxvision.optimizers`; in bfloat16 where train.dtype says so. No augmentation.
     """
-    images, mask = host_tensor(batch["image"]), host_tensor(batch["mask"])
+    images, truth = host_tensor(batch["image"]), host_tensor(batch[target])
     device, options = next(model.parameters()).device, config.optimizer
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -156,7 +156,7 @@ def make_train_step(
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, config.train.dtype):
             logits = model(images.to(device, non_blocking=True))
-        loss = bce_dice(logits, mask.to(device, non_blocking=True))
+        loss = loss_of(logits, truth.to(device, non_blocking=True))
         loss.backward()
         if options.clip_norm > 0:
             nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)

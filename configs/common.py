@@ -53,6 +53,10 @@ def get_config() -> ConfigDict:
 
     config.log = ConfigDict()
     config.log.every_steps = 10
+    config.log.wandb = dict(
+        project="",  # also log to this Weights & Biases project (extra [wandb]); '': do not
+        entity="",  # whose project; '': one's own
+    )
     config.early_stop_epochs = 0  # epochs without a better validation metric; 0: never
     return config
 

@@ -6,6 +6,7 @@ task puts `Encoder.model` into its network under the name 'encoder' and hands `l
 """
 
 import difflib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flax import linen as nn
@@ -34,11 +35,14 @@ class Encoder(NamedTuple):
     unfreeze_from: str
 
 
-def make(config: ConfigDict, **fields: Any) -> Encoder:
+def make(
+    config: ConfigDict, known: dict[str, Callable] = encoders.ENCODERS, **fields: Any
+) -> Encoder:
     """The encoder of a config.
 
     Args:
       config: `model.encoder` says what is wanted, `data.path` what its 'auto' means.
+      known: the encoders to choose from, by name.
       fields: further fields of the module (dtype, num_classes).
 
     Raises:
@@ -47,7 +51,7 @@ def make(config: ConfigDict, **fields: Any) -> Encoder:
     options = config.model.encoder
     if options.name == "mobilenet_v2":
         fields["width"] = options.width
-    model = encoders.make(options.name, bn_momentum=options.bn_momentum, **fields)
+    model = encoders.make(options.name, known, bn_momentum=options.bn_momentum, **fields)
     weights = options.weights
     if weights == "auto":
         weights = "imagenet" if config.data.path else ""
@@ -93,7 +97,9 @@ def load_weights(encoder: Encoder, variables: dict[str, Any]) -> dict[str, Any]:
         return variables
     # VGG has no batch_stats, whatever the rest of the network has.
     inside = {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
-    loaded = pretrained.load(encoder.weights, encoder.name, encoder.model, inside)
+    # Attention that was added to a published network begins at random.
+    new = tuple(layer for layer in inside["params"] if "attention" in layer)
+    loaded = pretrained.load(encoder.weights, encoder.name, encoder.model, inside, new=new)
     filled = {name: {**variables[name], "encoder": tree} for name, tree in loaded.items()}
     return {**variables, **filled}
 

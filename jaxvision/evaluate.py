@@ -122,7 +122,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
     """
     size = batch_size(config)
     model = load_model(config, workdir, {"batch_size": size}, step)
-    dataset = loader.load_dataset(config)
+    dataset = model.task.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
         dataset = dataset._replace(splits={"all": _merged(dataset)})
@@ -135,7 +135,8 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
     metrics = jax.jit(model.task.metrics)
     measured = measure(metrics, model.variables, feed, size, config.seed)
     values = model.task.summarize(measured, model.fitted)
-    logs.write_evaluation(workdir, split, model.step, feed.split.examples, values)
+    tables = model.task.tables(measured, model.fitted)
+    logs.write_evaluation(workdir, split, model.step, feed.split.examples, values, tables)
     rows = figure_rows(feed, config.eval.figure_rows)
     key = jax.random.key(config.seed)
     drawn = model.task.draw(model.variables, rows, key, model.fitted)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxvision import encoder_options, logs, pretrained
 from jaxvision.errors import UserError
 from jaxvision.evaluate import load_model
+from jaxvision.models import encoders
 
 
 def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
@@ -27,7 +28,7 @@ def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
     """
     if "encoder" not in config.model:
         raise UserError(f"task {config.task!r} has no encoder whose weights could be exported")
-    encoder = encoder_options.make(config)
+    encoder = encoder_options.make(config, encoders.CLASSIFIERS)
     if workdir:
         variables, source = _trained(config, workdir)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from clu import parameter_overview
 
+from jaxvision import wandb_log
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.workdir import write_json
 
@@ -66,8 +67,12 @@ def _tensorboard(workdir: Path) -> Any:
 class RunLog:
     """Writes a run's metrics and figures under its workdir, and its progress to the console."""
 
-    def __init__(self, workdir: str, total_steps: int, batch_size: int, start_step: int):
+    def __init__(
+        self, workdir: str, total_steps: int, batch_size: int, start_step: int, wandb: Any = None
+    ):
         """Args: where to write; the run's length, examples a step, and the step it begins at.
+
+        `wandb` is the run that `wandb_log.start` gives.
 
         Lines of metrics.jsonl after `start_step` come from a run that was cut off before it could
         save; they are dropped, since the same steps are about to be logged again.
@@ -77,6 +82,7 @@ class RunLog:
         _drop_lines_after(self.metrics_path, start_step)
         self.metrics_file = open(self.metrics_path, "a")  # noqa: SIM115 (closed by close())
         self.writer = _tensorboard(self.workdir)
+        self.wandb = wandb
         self.clock = self.clock_step = None
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -88,6 +94,8 @@ class RunLog:
         self.metrics_file.flush()
         if self.writer:
             self.writer.write_scalars(step, values)
+        if self.wandb:
+            wandb_log.scalars(self.wandb, step, finite)
 
     def progress(self, step: int, values: dict[str, float], epoch: float) -> None:
         """One line of progress with rate and time left, and the same in the metrics."""
@@ -123,12 +131,16 @@ class RunLog:
         save_figure(self.workdir, name, step, image)
         if self.writer:
             self.writer.write_images(step, {name: image[None]})
+        if self.wandb:
+            wandb_log.figure(self.wandb, step, name, image)
 
     def close(self) -> None:
         """Flushes everything."""
         self.metrics_file.close()
         if self.writer:
             self.writer.close()
+        if self.wandb:
+            self.wandb.finish()
 
 
 def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) -> None:
@@ -141,12 +153,35 @@ def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) ->
 
 
 def write_evaluation(
-    workdir: str | Path, split: str, step: int, examples: int, metrics: dict[str, float]
+    workdir: str | Path,
+    split: str,
+    step: int,
+    examples: int,
+    metrics: dict[str, float],
+    tables: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Prints `<split>: metrics` and writes workdir/evaluation.json."""
+    """Prints `<split>: metrics` and the tables, and writes workdir/evaluation.json."""
     record = {"split": split, "step": step, "examples": examples, "metrics": metrics}
+    if tables:
+        record["tables"] = tables
     write_json(Path(workdir) / "evaluation.json", record)
+    for name, rows in tables.items():
+        _say_rows(name, rows)
     say(f"{split}: {table(metrics)}  ({examples} examples, step {step})")
+
+
+def _say_rows(name: str, rows: list[dict[str, Any]]) -> None:
+    """One table in columns, its numbers to three digits; long ones are left to evaluation.json."""
+    if not rows or len(rows) > 20 or len(rows[0]) > 10:
+        return
+    cells = [
+        [*rows[0]],
+        *[[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows],
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    say(f"{name}:")
+    for row in cells:
+        say("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -26,6 +26,24 @@ def soft_dice(logits, labels, weights, smooth=1.0):
     return 1 - (2 * overlap + smooth) / (probability.sum() + labels.sum() + smooth)
 
 
+def class_cross_entropy(logits, labels, smoothing=0.0, focal_gamma=0.0):
+    """Cross-entropy of class labels, one value a row; focal (arXiv 1708.02002) for gamma > 0.
+
+    Args:
+      logits: float [B, K].
+      labels: int [B].
+      smoothing: share of the label that is spread over all K classes (arXiv 1512.00567).
+      focal_gamma: a row counts (1 - its label's probability) ** gamma.
+
+    Returns:
+      float [B].
+    """
+    log_p = jax.nn.log_softmax(logits)
+    own = jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+    loss = -(1 - smoothing) * own - smoothing * log_p.mean(axis=1)
+    return loss * (1 - jnp.exp(own)) ** focal_gamma if focal_gamma else loss
+
+
 def focal_tversky(logits, labels, weights, alpha, gamma, smooth=1.0):
     """(1 - Tversky index) ** gamma (Abraham and Khan 2018, arXiv 1810.07842).
 

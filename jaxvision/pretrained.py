@@ -28,12 +28,17 @@ RUNTIME_FIELDS = {
     "dtype",
     "dropout_rate",
     "drop_connect_rate",
+    "attention",
+    "block_attention",
+    "head_attention",
+    "remat",
+    "flatten",
     "parent",
     "name",
 }
 
 
-def load(weights, name, model, variables, keep=()):
+def load(weights, name, model, variables, keep=(), new=()):
     """Fills an encoder's variables from published weights or from a file.
 
     Args:
@@ -44,6 +49,7 @@ def load(weights, name, model, variables, keep=()):
       variables: {'params': ..., 'batch_stats': ...} of arrays or ShapeDtypeStructs.
       keep: layers that stay as they are in `variables`, whatever the source has for them: a new
         head, ('predictions',).
+      new: layers that stay as they are where the source has nothing for them.
 
     Returns:
       Variables of the same structure, as float32 arrays. A source may also hold the layers of the
@@ -60,6 +66,8 @@ def load(weights, name, model, variables, keep=()):
         arrays = keras_weights.fetch(name, model, with_top=bool(classifier & layers - set(keep)))
     else:
         arrays = _read(Path(weights), name, model)
+    held = {_layer(k) for k in arrays}
+    keep = (*keep, *(layer for layer in new if layer not in held))
     top = whole - _layers_with(model, num_classes=None)
     arrays = {k: v for k, v in arrays.items() if _layer(k) not in top - layers}
     return fit(variables, arrays, name, weights, keep)

@@ -67,6 +67,10 @@ class Task(NamedTuple):
         Parameters that are not trainable get no gradient and no optimizer state.
       plots: (measured, fitted) -> {name: uint8 image [H, W, 3]}. Host; figures of a whole split (a
         confusion matrix, say).
+      tables: (measured, fitted) -> {name: list of {column: value}}. Host; what a single number
+        cannot tell of a whole split (each class's precision, say); goes to evaluation.json.
+      adapt: (dataset) -> dataset. Host; other data than the model was trained on, as the model
+        needs it (labels in its order). Raises UserError where the data does not fit.
       highlights: (measured, fitted) -> {name: row numbers}, the most telling first (the worst
         predictions, say). Host; drawn under that name when training ends.
       collect: (records, output) -> None. Host; after the last `predict_file`, with the records of
@@ -88,6 +92,8 @@ class Task(NamedTuple):
     predict_file: Callable[..., dict[str, Any]]
     trainable: Callable[[tuple[str, ...]], bool]
     plots: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    adapt: Callable[..., Any] = lambda dataset: dataset
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     collect: Callable[..., None] = lambda records, output: None
     extensions: tuple[str, ...] = IMAGES

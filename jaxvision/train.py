@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate, logs
+from jaxvision import evaluate, logs, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
@@ -45,7 +45,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         state, notes = start(run)
         workdir_lib.begin(config, workdir)
         step = int(state.step)
-        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step)
+        wandb = wandb_log.start(config, workdir)
+        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
         with contextlib.closing(log), _signals() as stopped:
             notes = _loop(run, state, notes, log, stopped)
             _finish(run, notes, log)
@@ -85,7 +86,9 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
     )
 
     def advance(state, step, count):
-        rows = loader.train_rows(step, count, config.batch_size, config.seed, size)
+        rows = loader.train_rows(
+            step, count, config.batch_size, config.seed, size, feed.split.weights
+        )
         rows = jax.device_put(rows, batch_sharding(run.mesh, axis=1))
         return step_many(feed.arrays, state, rows)
 
@@ -239,7 +242,8 @@ def _test(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
     log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
     for name, image in run.task.plots(measured, model.fitted).items():
         log.figure(run.total_steps, f"test_{name}", image)
-    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values)
+    tables = run.task.tables(measured, model.fitted)
+    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values, tables)
 
 
 @contextlib.contextmanager

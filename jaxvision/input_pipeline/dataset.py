@@ -23,11 +23,14 @@ class Split(NamedTuple):
       read: decodes row i into {name: array}; every row has the same names, shapes and dtypes
         (images as uint8 [H, W, C]). Picklable, so that worker processes can run it.
       examples: how many distinct examples (files) the rows come from.
+      weights: how often training draws each row, relative to the others: float32 [rows] as bytes
+        (which can be hashed, and are passed on to processes, as they are); b'': all alike.
     """
 
     names: Sequence[str]
     read: Callable[[int], dict[str, np.ndarray]]
     examples: int
+    weights: bytes = b""
 
 
 class Dataset(NamedTuple):

@@ -2,7 +2,8 @@
 
 Position p of the endless training stream is example `permutation(seed, epoch)[p % N]` of epoch
 p // N, and batch t holds positions t * B to t * B + B - 1. So a batch depends on (seed, t) alone:
-a resumed run needs no loader state, and no example is left out when B does not divide N.
+a resumed run needs no loader state, and no example is left out when B does not divide N. Where a
+split has weights, an epoch draws N rows in proportion to them in place of a permutation.
 """
 
 import collections
@@ -95,33 +96,46 @@ def decoded(split: Split, key: str) -> dict[str, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The order of one epoch, int32 [size]; depends on its arguments alone."""
-    return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+def permutation(seed: int, epoch: int, size: int, weights: bytes = b"") -> np.ndarray:
+    """The order of one epoch, int32 [size]; depends on its arguments alone.
+
+    With weights (float32 [size] as bytes) each row comes about size * weight / sum times: rounded
+    down or up by evenly spaced draws, so an epoch strays from that by less than one a row.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if not weights:
+        return rng.permutation(size).astype(np.int32)
+    order = rng.permutation(size)  # of the rows along the ruler: other neighbours every epoch
+    ends = np.cumsum(np.frombuffer(weights, np.float32)[order], dtype=np.float64)
+    marks = (np.arange(size) + rng.random()) * (ends[-1] / size)
+    rows = order[np.searchsorted(ends, marks, side="right").clip(0, size - 1)]
+    return rng.permutation(rows).astype(np.int32)
 
 
-def train_row(position: int, seed: int, size: int) -> int:
+def train_row(position: int, seed: int, size: int, weights: bytes = b"") -> int:
     """The row at a position of the training stream."""
-    return int(permutation(seed, position // size, size)[position % size])
+    return int(permutation(seed, position // size, size, weights)[position % size])
 
 
-def train_rows(start: int, steps: int, batch_size: int, seed: int, size: int) -> np.ndarray:
+def train_rows(
+    start: int, steps: int, batch_size: int, seed: int, size: int, weights: bytes = b""
+) -> np.ndarray:
     """Rows of batches `start` to `start + steps - 1`: int32 [steps, batch_size]."""
     first, last = start * batch_size, (start + steps) * batch_size
     epochs = range(first // size, (last - 1) // size + 1)
-    stream = np.concatenate([permutation(seed, epoch, size) for epoch in epochs])
+    stream = np.concatenate([permutation(seed, epoch, size, weights) for epoch in epochs])
     offset = epochs.start * size
     return stream[first - offset : last - offset].reshape(steps, batch_size)
 
 
 def train_batches(feed: Feed, seed: int, batch_size: int, start: int, stop: int) -> Iterator[Any]:
     """Device batches `start` to `stop - 1` of the training stream."""
-    size = len(feed.split.names)
+    size, weights = len(feed.split.names), feed.split.weights
     if feed.arrays is not None:
         for step in range(start, stop):
-            yield _gather(feed, train_rows(step, 1, batch_size, seed, size)[0])
+            yield _gather(feed, train_rows(step, 1, batch_size, seed, size, weights)[0])
         return
-    row_of = functools.partial(train_row, seed=seed, size=size)
+    row_of = functools.partial(train_row, seed=seed, size=size, weights=weights)
     yield from _streamed(feed, row_of, batch_size, start, stop)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvision.models.attention import attend, attend_after
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.mobilenet_v2 import divisible
 from jaxvision.models.norm import batch_norm
+from jaxvision.models.pool import MeanPool
 from jaxvision.models.preprocess import preprocess
 
 # Kernel, filters, stride and expansion of the seven groups of blocks, table 1 of the paper.
@@ -40,6 +42,11 @@ class EfficientNet(nn.Module):
     round up. `width` and `depth` scale channels and repeats. With train=True it takes the rng
     'dropout': `drop_connect_rate` drops whole residual branches, more often the deeper they are
     (arXiv:1603.09382), `dropout_rate` drops pooled features; neither does in frozen layers.
+
+    `attention` holds a kind of `models/attention.py`, or '', for each of the seven groups of
+    blocks, whose output it follows; `block_attention` is inside every block, on what may be added
+    to its input, beside the squeeze and excitation that it has anyway; `head_attention` before the
+    pooling. `remat` keeps only the blocks' inputs for the gradient.
     """
 
     width: float = 1.0
@@ -51,6 +58,10 @@ class EfficientNet(nn.Module):
     frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
     repeats: Sequence[int] = (1, 2, 2, 3, 3, 4, 1)
+    attention: Sequence[str] = ()
+    block_attention: str = ""
+    head_attention: str = ""
+    remat: bool = False
 
     preprocessing = "unit_mean_std"
 
@@ -60,6 +71,7 @@ class EfficientNet(nn.Module):
         x = preprocess(images, self.preprocessing, self.dtype)
         x = conv(divisible(32 * self.width), (3, 3), strides=2, name="stem_conv")(x)
         x = nn.swish(norm(name="stem_bn")(x))
+        inner = functools.partial(attend, kind=self.block_attention, dtype=self.dtype)
         stages, stride, blocks = {}, 2, self._blocks()
         for i, (prefix, *shape) in enumerate(blocks):
             drop = nn.Dropout(
@@ -67,16 +79,24 @@ class EfficientNet(nn.Module):
                 broadcast_dims=(1, 2, 3),
                 deterministic=not train or f"{prefix}_project_bn" in self.frozen,
             )
-            x, expanded = _block(x, prefix, *shape, conv, norm, drop)
+
+            def run(module, x, prefix=prefix, shape=shape, drop=drop):
+                return _block(x, prefix, *shape, conv, norm, inner, drop)
+
+            x, expanded = (nn.remat(run) if self.remat else run)(self, x)
             if shape[2] == 2:
                 stages[stride] = expanded
                 stride *= 2
+            group = prefix[: len("block1")]
+            if i + 1 == len(blocks) or not blocks[i + 1][0].startswith(group):
+                x = attend_after(x, self.attention, int(group[-1]) - 1, self.dtype)
         stages[stride] = x
         if self.num_classes is None:
             return stages
         x = conv(divisible(1280 * self.width), (1, 1), name="top_conv")(x)
         x = nn.swish(norm(name="top_bn")(x))
-        x = x.mean(axis=(1, 2))  # [B, C]
+        x = attend(x, self.head_attention, "head_attention", self.dtype)
+        x = MeanPool(name="pool")(x)  # [B, C]
         if self.num_classes:
             fixed = not train or "predictions" in self.frozen
             x = nn.Dropout(self.dropout_rate, deterministic=fixed)(x)
@@ -127,7 +147,7 @@ class EfficientNet(nn.Module):
         return names + (["predictions"] if self.num_classes else [])
 
 
-def _block(x, prefix, kernel, filters, stride, expansion, conv, norm, drop):
+def _block(x, prefix, kernel, filters, stride, expansion, conv, norm, inner, drop):
     """Inverted residual with squeeze and excitation: the output, and the expanded activation."""
     inputs, in_channels = x, x.shape[-1]
     if expansion != 1:
@@ -146,7 +166,7 @@ def _block(x, prefix, kernel, filters, stride, expansion, conv, norm, drop):
     x = nn.swish(norm(name=f"{prefix}_bn")(x))
     x = x * _squeeze_excite(x, prefix, max(1, int(in_channels * SQUEEZE)), conv)
     x = conv(filters, (1, 1), name=f"{prefix}_project_conv")(x)
-    x = norm(name=f"{prefix}_project_bn")(x)
+    x = inner(norm(name=f"{prefix}_project_bn")(x), name=f"{prefix}_attention")
     if stride == 1 and in_channels == filters:
         x = drop(x) + inputs
     return x, expanded

@@ -6,7 +6,7 @@ training what they do in evaluation; see the families' files for what else.
 """
 
 from jaxvision.errors import UserError
-from jaxvision.models import efficientnet, mobilenet_v2, resnet, vgg
+from jaxvision.models import cnn, efficientnet, mobilenet_v2, resnet, vgg
 
 ENCODERS = {
     "mobilenet_v2": mobilenet_v2.MobileNetV2,
@@ -33,10 +33,24 @@ ENCODERS = {
     "efficientnet_tiny": efficientnet.EfficientNetTiny,
 }
 
+# Those that classify, whatever strides their stages have.
+CLASSIFIERS = {
+    **ENCODERS,
+    # For small images, from scratch.
+    "cnn4": cnn.CNN4,
+    "cnn5": cnn.CNN5,
+    "se_cnn": cnn.SECNN,
+    "vgg_face": vgg.VGGFace,
+    "vgg16_bn": vgg.VGG16BN,
+    "resnet18_small": resnet.ResNet18Small,
+    "resnet34_small": resnet.ResNet34Small,
+    "resnet50_small": resnet.ResNet50Small,
+    "cnn_tiny": cnn.CNNTiny,
+}
 
-def make(name, **kwargs):
-    """The encoder called `name`, with the fields in `kwargs`; UserError for an unknown name."""
-    if name not in ENCODERS:
-        known = ", ".join(ENCODERS)
-        raise UserError(f"no encoder is called {name!r}; use one of: {known}")
-    return ENCODERS[name](**kwargs)
+
+def make(name, known=ENCODERS, **kwargs):
+    """The encoder that `known` calls `name`, with the fields in `kwargs`; UserError for others."""
+    if name not in known:
+        raise UserError(f"no encoder is called {name!r}; use one of: {', '.join(known)}")
+    return known[name](**kwargs)

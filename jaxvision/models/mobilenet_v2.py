@@ -6,14 +6,17 @@ odd (even: 0 before and 1 after, odd: 1 and 1), so SAME is used throughout.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvision.models.attention import attend, attend_after
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.norm import batch_norm
+from jaxvision.models.pool import MeanPool
 from jaxvision.models.preprocess import preprocess
 
 # Filters and stride of the seven groups of blocks, table 2 of the paper. Every block but the
@@ -28,6 +31,11 @@ class MobileNetV2(nn.Module):
     expanded activations before each downsampling (the taps of DeepLabV3+ and of keras' pix2pix
     U-Net) and those of stride 32 the last block's projection. 0 gives pooled features [B, C], N
     gives logits [B, N] in float32. Sizes that no stride divides round up.
+
+    `attention` holds a kind of `models/attention.py`, or '', for each of the seven groups of
+    blocks, whose output it follows; `block_attention` is inside every block, on what may be added
+    to its input; `head_attention` before the pooling. `remat` keeps only the blocks' inputs for
+    the gradient.
     """
 
     width: float = 1.0
@@ -36,6 +44,10 @@ class MobileNetV2(nn.Module):
     frozen: Sequence[str] = ()
     dtype: Any = jnp.float32
     repeats: Sequence[int] = (1, 2, 3, 4, 3, 3, 1)
+    attention: Sequence[str] = ()
+    block_attention: str = ""
+    head_attention: str = ""
+    remat: bool = False
 
     preprocessing = "minus_one_to_one"
 
@@ -46,17 +58,25 @@ class MobileNetV2(nn.Module):
         x = conv(divisible(32 * self.width), (3, 3), strides=2, name="Conv1")(x)
         x = nn.relu6(norm(name="bn_Conv1")(x))
         stages, stride = {}, 2
-        for prefix, filters, block_stride in self._blocks():
-            x, expanded = self._block(x, prefix, filters, block_stride, conv, norm)
-            if block_stride == 2:
+        ends = list(itertools.accumulate(self.repeats))  # blocks up to the end of each group
+        for i, shape in enumerate(self._blocks()):
+
+            def run(module, x, shape=shape):
+                return module._block(x, *shape, conv, norm)
+
+            x, expanded = (nn.remat(run) if self.remat else run)(self, x)
+            if shape[2] == 2:
                 stages[stride] = expanded
                 stride *= 2
+            if i + 1 in ends:
+                x = attend_after(x, self.attention, ends.index(i + 1), self.dtype)
         stages[stride] = x
         if self.num_classes is None:
             return stages
         x = conv(divisible(1280 * max(1.0, self.width)), (1, 1), name="Conv_1")(x)
         x = nn.relu6(norm(name="Conv_1_bn")(x))
-        x = x.mean(axis=(1, 2))  # [B, C]
+        x = attend(x, self.head_attention, "head_attention", self.dtype)
+        x = MeanPool(name="pool")(x)  # [B, C]
         if self.num_classes:
             x = nn.Dense(self.num_classes, dtype=self.dtype, name="predictions")(x)
         return x.astype(jnp.float32)
@@ -91,6 +111,7 @@ class MobileNetV2(nn.Module):
         x = nn.relu6(norm(name=f"{prefix}_depthwise_BN")(x))
         x = conv(filters, (1, 1), name=f"{prefix}_project")(x)
         x = norm(name=f"{prefix}_project_BN")(x)
+        x = attend(x, self.block_attention, f"{prefix}_attention", self.dtype)
         if stride == 1 and in_channels == filters:
             x = inputs + x
         return x, expanded

@@ -13,8 +13,10 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvision.models.attention import attend, attend_after
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.norm import batch_norm
+from jaxvision.models.pool import MeanPool
 from jaxvision.models.preprocess import preprocess
 
 
@@ -24,6 +26,12 @@ class ResNet(nn.Module):
     num_classes None gives {stride: features}: the stem's activation at stride 2, the outputs of
     the four groups of blocks at 4 to 32. 0 gives pooled features [B, C], N gives logits [B, N] in
     float32. Sizes that no stride divides round up.
+
+    `attention` holds a kind of `models/attention.py`, or '', for each group of blocks, whose output
+    it follows; `block_attention` is inside every block, on the branch that is added to the
+    shortcut; `head_attention` before the pooling. With `small_stem` the first convolution is 3x3
+    of stride 1 and nothing is pooled after it, for images of some 32 to 64 pixels (He et al.,
+    section 4.2): strides are then 1 to 8. `remat` keeps only the blocks' inputs for the gradient.
     """
 
     repeats: Sequence[int] = (3, 4, 6, 3)
@@ -32,6 +40,11 @@ class ResNet(nn.Module):
     num_classes: int | None = None
     bn_momentum: float = 0.99
     frozen: Sequence[str] = ()
+    small_stem: bool = False
+    attention: Sequence[str] = ()
+    block_attention: str = ""
+    head_attention: str = ""
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -56,22 +69,37 @@ class ResNet(nn.Module):
             dtype=self.dtype,
         )
         block = _bottleneck if self.bottleneck else _basic
+        inner = functools.partial(attend, kind=self.block_attention, dtype=self.dtype)
         x = preprocess(images, self.preprocessing, self.dtype)
-        # The padding is explicit because SAME would put nothing before an even side.
-        x = conv(self.filters[0], (7, 7), strides=2, padding=3, name="conv1_conv")(x)
-        x = nn.relu(norm(name="conv1_bn")(x))
-        stages = {2: x}
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for prefix, filters, stride, projected in self._blocks():
-            x = block(x, prefix, filters, stride, projected, conv, norm)
+        x, stages = self._stem(x, conv, norm)
+        blocks = self._blocks()
+        for i, (prefix, *shape) in enumerate(blocks):
+
+            def run(module, x, prefix=prefix, shape=shape):
+                return block(x, prefix, *shape, conv, norm, inner)
+
+            x = (nn.remat(run) if self.remat else run)(self, x)
             group = int(prefix[len("conv")])
-            stages[2**group] = x
+            if i + 1 == len(blocks) or not blocks[i + 1][0].startswith(f"conv{group}_"):
+                x = attend_after(x, self.attention, group - 2, self.dtype)
+            stages[2**group // (4 if self.small_stem else 1)] = x
         if self.num_classes is None:
             return stages
-        x = x.mean(axis=(1, 2))  # [B, C]
+        x = attend(x, self.head_attention, "head_attention", self.dtype)
+        x = MeanPool(name="pool")(x)  # [B, C]
         if self.num_classes:
             x = nn.Dense(self.num_classes, dtype=self.dtype, name="predictions")(x)
         return x.astype(jnp.float32)
+
+    def _stem(self, x, conv, norm):
+        """What comes before the blocks, and {stride: features} of it."""
+        if self.small_stem:
+            x = conv(self.filters[0], (3, 3), padding=1, name="conv1_conv")(x)
+            return nn.relu(norm(name="conv1_bn")(x)), {}
+        # The padding is explicit because SAME would put nothing before an even side.
+        x = conv(self.filters[0], (7, 7), strides=2, padding=3, name="conv1_conv")(x)
+        x = nn.relu(norm(name="conv1_bn")(x))
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))), {2: x}
 
     def _blocks(self):
         """(layer prefix, filters, stride, whether the shortcut is projected) of every block."""
@@ -95,7 +123,7 @@ class ResNet(nn.Module):
         return names + (["predictions"] if self.num_classes else [])
 
 
-def _bottleneck(x, prefix, filters, stride, projected, conv, norm):
+def _bottleneck(x, prefix, filters, stride, projected, conv, norm, inner):
     """1x1, 3x3, 1x1 to 4 * filters channels, as keras builds it."""
     shortcut = x
     if projected:
@@ -106,11 +134,11 @@ def _bottleneck(x, prefix, filters, stride, projected, conv, norm):
     x = conv(filters, (3, 3), name=f"{prefix}_2_conv")(x)
     x = nn.relu(norm(name=f"{prefix}_2_bn")(x))
     x = conv(4 * filters, (1, 1), name=f"{prefix}_3_conv")(x)
-    x = norm(name=f"{prefix}_3_bn")(x)
+    x = inner(norm(name=f"{prefix}_3_bn")(x), name=f"{prefix}_attention")
     return nn.relu(shortcut + x)
 
 
-def _basic(x, prefix, filters, stride, projected, conv, norm):
+def _basic(x, prefix, filters, stride, projected, conv, norm, inner):
     """Two 3x3, as torchvision builds it."""
     shortcut = x
     if projected:
@@ -119,7 +147,7 @@ def _basic(x, prefix, filters, stride, projected, conv, norm):
     x = conv(filters, (3, 3), strides=stride, padding=1, name=f"{prefix}_1_conv")(x)
     x = nn.relu(norm(name=f"{prefix}_1_bn")(x))
     x = conv(filters, (3, 3), padding=1, name=f"{prefix}_2_conv")(x)
-    x = norm(name=f"{prefix}_2_bn")(x)
+    x = inner(norm(name=f"{prefix}_2_bn")(x), name=f"{prefix}_attention")
     return nn.relu(shortcut + x)
 
 
@@ -131,5 +159,8 @@ ResNet34 = functools.partial(_BasicResNet, repeats=(3, 4, 6, 3))
 ResNet50 = functools.partial(ResNet, repeats=(3, 4, 6, 3))
 ResNet101 = functools.partial(ResNet, repeats=(3, 4, 23, 3))
 ResNet152 = functools.partial(ResNet, repeats=(3, 8, 36, 3))
+ResNet18Small = functools.partial(ResNet18, small_stem=True)
+ResNet34Small = functools.partial(ResNet34, small_stem=True)
+ResNet50Small = functools.partial(ResNet50, small_stem=True, bn_momentum=0.9)
 ResNetTiny = functools.partial(_BasicResNet, repeats=(1, 1, 1, 1), filters=(8, 8, 16, 16))
 ResNetTinyBottleneck = functools.partial(ResNet, repeats=(1, 1, 1, 1), filters=(4, 4, 8, 8))

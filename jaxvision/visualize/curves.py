@@ -7,7 +7,7 @@ import numpy as np
 
 
 def learning_curves(metrics_path: Path, metric: str) -> np.ndarray:
-    """The training and validation loss and one validation metric over steps.
+    """The training and validation loss and one metric of both over steps.
 
     Args:
       metrics_path: a run's metrics.jsonl.
@@ -22,7 +22,8 @@ def learning_curves(metrics_path: Path, metric: str) -> np.ndarray:
     lines = [json.loads(line) for line in metrics_path.read_text().splitlines()]
     figure = Figure(figsize=(9, 3.2), dpi=100, layout="constrained")
     panels = figure.subplots(1, 2)
-    for panel, names in zip(panels, (("train/loss", "val/loss"), (f"val/{metric}",)), strict=True):
+    pairs = (("train/loss", "val/loss", "val/nll"), (f"train/{metric}", f"val/{metric}"))
+    for panel, names in zip(panels, pairs, strict=True):
         for name in names:
             points = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
             if points:
