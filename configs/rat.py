@@ -41,7 +41,7 @@ def get_config():
     )
 
     config.model.name = "heatmap"  # heatmap | coordinate
-    config.model.widths = (24, 48, 64)
+    config.model.widths = (16, 32, 48)
 
     config.loss = dict(
         heatmap=1.0,  # weight of the cross-entropy with a Gaussian; heatmap only

@@ -75,11 +75,12 @@ def _indices(points: Sequence[str], place: str, wanted: tuple[str, ...]) -> tupl
 
 def angles_of(points, angles: Sequence[Angle]):
     """Degrees, [..., A], of points [..., K, 2]."""
-    arrows = [_midpoint(points, a.end) - _midpoint(points, a.start) for a in angles]
-    if not arrows:
+    if not angles:
         return jnp.zeros((*points.shape[:-2], 0))
-    arrows = jnp.stack(arrows, -2)  # [..., A, 2]
-    return jnp.rad2deg(jnp.arctan2(-arrows[..., 1], arrows[..., 0]))
+    start = jnp.stack([_midpoint(points, a.start) for a in angles], -2)  # [..., A, 2]
+    end = jnp.stack([_midpoint(points, a.end) for a in angles], -2)
+    # Start less end, not minus (end less start): -0.0 would turn 180 degrees into -180.
+    return jnp.rad2deg(jnp.arctan2(start[..., 1] - end[..., 1], end[..., 0] - start[..., 0]))
 
 
 def both_visible(visible, angles: Sequence[Angle]):

@@ -1,6 +1,7 @@
 """Tracks of points as files: csv in two layouts, and SLEAP's analysis h5."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -106,9 +107,12 @@ def write_h5(path: Path, tracks: Tracks, video: str) -> None:
         **{f"{name}_degrees": tracks.degrees[:, i] for i, name in enumerate(tracks.angles)},
     }
     try:
-        with atomic_file(path) as target, h5py.File(target, "w") as file:
+        memory = io.BytesIO()
+        with h5py.File(memory, "w") as file:
             for name, array in data.items():
                 file.create_dataset(name, data=array)
             file["video_path"] = video
+        with atomic_file(path) as target:
+            target.write(memory.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error}") from error

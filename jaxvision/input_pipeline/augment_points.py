@@ -84,7 +84,7 @@ def move_image(image, motion: Motion):
     right_share, below_share = (x - left)[..., None], (y - top)[..., None]
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
     right, below = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
-    pixels = image.astype(jnp.float32).reshape(height * width, channels)
+    pixels = jnp.asarray(image, jnp.float32).reshape(height * width, channels)
 
     def at(row, column):
         return pixels.at[row * width + column].get(mode="promise_in_bounds")  # [H, W, C]
@@ -106,8 +106,8 @@ def move_points(points, visible, motion: Motion, swap, height, width):
     Returns:
       (points [K, 2], visible [K]); what has left the picture is not visible.
     """
+    points, visible, swap = jnp.asarray(points), jnp.asarray(visible), jnp.asarray(swap)
     points = jnp.dot(points, motion.linear.T, precision="highest") + motion.offset
-    swap = jnp.asarray(swap)
     points = jnp.where(motion.mirrored, points[swap], points)
     visible = jnp.where(motion.mirrored, visible[swap], visible)
     far = jnp.array([width - 0.5, height - 0.5])

@@ -66,6 +66,9 @@ def read_npz(path: Path) -> Labelled:
             f"{path} holds no points, that is no array named locs_<point> such as locs_head; it "
             f"holds {_listed(arrays)}"
         )
+    # One order whatever order they were saved in, so that a model fits another file too.
+    order = {name: i for i, name in enumerate(SINGULAR.values())}
+    found = dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
     pictures = NpzPictures(str(path), images_key)
     count = len(pictures.array())
     points = []

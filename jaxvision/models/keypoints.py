@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.unet import upsample
 
 STRIDE = 2  # input pixels a heatmap cell is wide
@@ -46,7 +45,7 @@ class HeatmapNet(nn.Module):
     """
 
     points: int
-    widths: Sequence[int] = (24, 48, 64)
+    widths: Sequence[int] = (16, 32, 48)
     bn_momentum: float = 0.9
     dtype: Any = jnp.float32
 
@@ -166,7 +165,6 @@ def _conv_block(x, channels, *, train, momentum, dtype, name, kernel=3, stride=1
         use_bias=False,
         dtype=dtype,
         kernel_init=nn.initializers.he_normal(),
-        conv_general_dilated=conv_general_dilated,
         name=name,
     )(x)
     x = nn.BatchNorm(not train, momentum=momentum, dtype=dtype, name=f"{name}_bn")(x)

@@ -127,6 +127,12 @@ def _row_losses(options, located, batch):
 
 def _metrics(locate, info, angles, variables, batch, key):
     del key
+    given, known = batch["points"].shape[1], len(info["keypoints"])
+    if given != known:
+        raise UserError(
+            f"the data has {given} points a picture, the model finds {known}: "
+            f"{', '.join(info['keypoints'])}"
+        )
     outputs = locate(variables, batch["image"])
     rows = metrics_keypoints.row_errors(outputs["points"], batch, angles)
     baselines = metrics_keypoints.baseline_points(info, batch["blob"])
