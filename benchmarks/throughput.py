@@ -64,9 +64,13 @@ def torch_contestants(
     """
     import torch
 
-    from benchmarks import unet_torch
+    from benchmarks import keypoints_torch, unet_torch
 
-    if config.task != "segmentation" or config.loss.name != "bce_dice":
+    if config.task == "keypoints":
+        theirs = keypoints_torch
+    elif (config.task, config.loss.name) == ("segmentation", "bce_dice"):
+        theirs = unet_torch
+    else:
         raise ValueError(f"no PyTorch counterpart of task {config.task}: run with --no_torch")
     torch.set_num_threads(os.cpu_count())
     torch.backends.cudnn.benchmark = True
@@ -86,7 +90,7 @@ def torch_contestants(
 
     found = {}
     for name in ("torch", "torch compiled") if compiled else ("torch",):
-        trained, used = (unet_torch.make_model(config).to(device) for _ in range(2))
+        trained, used = (theirs.make_model(config, batch).to(device) for _ in range(2))
         count = sum(parameter.numel() for parameter in trained.parameters())
         if count != trained_parameters:
             raise ValueError(
@@ -95,8 +99,8 @@ def torch_contestants(
             )
         if name == "torch compiled":
             trained, used = torch.compile(trained), torch.compile(used)
-        step = unet_torch.make_train_step(trained, config, batch)
-        predict = unet_torch.make_predict(used, config, batch["image"])
+        step = theirs.make_train_step(trained, config, batch)
+        predict = theirs.make_predict(used, config, batch["image"])
         found |= {f"{name} step": contestant(step), f"{name} inference": contestant(predict)}
     return found
 

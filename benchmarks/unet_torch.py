@@ -108,7 +108,7 @@ def _conv_bn(channels, filters, kernel, momentum, stride=1, groups=1, eps=1e-3, 
     return nn.Sequential(*layers)
 
 
-def make_model(config) -> UNet:
+def make_model(config, batch=None) -> UNet:
     """The counterpart, channels_last, of the U-Net of a config.
 
     Raises:

@@ -26,7 +26,7 @@ def get_config():
     config.data.test_fraction = 0.2
     config.data.val_fraction = 0.15  # of what is not test
     config.data.group_size = 0  # consecutive pictures made from one; 0: copies found by content
-    config.data.synthetic_examples = dict(train=2048, val=128, test=256)
+    config.data.synthetic_examples = dict(train=512, val=64, test=128)
 
     config.augment = dict(
         rotate90=True,
@@ -41,6 +41,8 @@ def get_config():
     )
 
     config.model.name = "heatmap"  # heatmap | coordinate
+    # Channels: of the heatmap net at strides 2, 4 and 8; of each convolution of the coordinate net,
+    # for which (16, 32, 64, 64) is usual.
     config.model.widths = (16, 32, 48)
 
     config.loss = dict(
@@ -66,10 +68,10 @@ def get_config():
         smoothing_strength=1.0,
     )
 
-    config.train.epochs = 40
+    config.train.steps = 600  # not epochs: an epoch of a hundred labelled pictures is three steps
     config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 50
-    config.eval.every_epochs = 5.0
+    config.eval.every_epochs = 20.0
     config.eval.batch_size = 64
     config.log.every_steps = 50
     config.checkpoint.best_metric = "mean_pixel_error"
