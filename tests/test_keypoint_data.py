@@ -108,6 +108,11 @@ def test_a_csv_with_empty_cells(tmp_path, rodents):
     assert row["visible"].tolist() == [1, 0]
     np.testing.assert_allclose(row["points"], [rodents[1][0, 0], [0, 0]], atol=1e-3)
     assert any("4 of 24 points are empty or NaN" in note for note in dataset.notes)
+    (tmp_path / "frames").mkdir()
+    for picture in tmp_path.glob("*.png"):
+        picture.rename(tmp_path / "frames" / picture.name)
+    moved = loader.load_dataset(config_of(tmp_path))  # the folder with the csv, pictures below
+    np.testing.assert_array_equal(moved.splits["train"].read(0)["image"], row["image"])
 
 
 def test_pictures_are_scaled_or_cropped_with_their_points(tmp_path, rodents):

@@ -6,6 +6,7 @@ pixel; NaN where a point is not known.
 
 import csv
 import functools
+import glob
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,7 +175,8 @@ class FilePictures(NamedTuple):
 def read_csv(path: Path) -> Labelled:
     """Columns `file`, `<point>_x` and `<point>_y` for each point, and, if wished, `split`, `group`.
 
-    Files are named from the csv's folder; an empty cell is a point that is not visible.
+    Files are named from the csv's folder, or from the one folder in it that holds them. An empty
+    cell is a point that is not visible.
 
     Raises:
       UserError: no such columns, a number that is none, a file named twice, no rows.
@@ -197,9 +199,16 @@ def read_csv(path: Path) -> Labelled:
             raise UserError(f"{path} row {number}: split {split!r} is not train, val or test")
     names = columns["file"]
     _check_unique(names, path)
-    files = tuple(str(path.parent / name) for name in names)
+    files = tuple(str(_beside(path, name)) for name in names)
     groups = columns.get("group", ())
     return Labelled(names, keypoints, points, FilePictures(files), files, splits, groups)
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The picture in the csv's folder, else in the one folder in there that has it."""
+    here = path.parent / Path(name).expanduser()
+    found = [] if here.exists() else sorted(path.parent.glob(f"*/{glob.escape(name)}"))
+    return found[0] if len(found) == 1 else here
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
