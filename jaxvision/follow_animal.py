@@ -54,12 +54,14 @@ class Film(NamedTuple):
       fps: frames a second.
       frames: () -> iterator of uint8 [H, W, C].
       cropped: the frames are crops already, of the model's size.
+      single: there is but one.
     """
 
     name: str
     fps: float
     frames: Callable[[], Iterable[np.ndarray]]
     cropped: bool
+    single: bool = False
 
 
 def open_film(path: Path, fps: float) -> Film:
@@ -81,7 +83,7 @@ def open_film(path: Path, fps: float) -> Film:
         rate, frames = video.read_video(path)
         frames.close()
         return Film(str(path), rate, lambda: video.read_video(path)[1], False)
-    return Film(str(path), fps, lambda: iter([decode_image(path)]), False)
+    return Film(str(path), fps, lambda: iter([decode_image(path)]), False, True)
 
 
 def locate(film: Film, model: Model) -> Tracks:
@@ -91,7 +93,8 @@ def locate(film: Film, model: Model) -> Tracks:
       UserError: the film's size cannot be used, or no animal stands out.
     """
     points, spread = [], []
-    for batch, count in _batches(_inputs(film, model), model.options.batch_size):
+    size = 1 if film.single else model.options.batch_size
+    for batch, count in _batches(_inputs(film, model), size):
         crops, windows = zip(*batch, strict=True)
         outputs = model.predict(np.stack(crops))
         found = np.asarray(outputs["points"])[:count]
