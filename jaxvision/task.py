@@ -75,6 +75,9 @@ class Task(NamedTuple):
         predictions, say). Host; drawn under that name when training ends.
       collect: (records, output) -> None. Host; after the last `predict_file`, with the records of
         all files: writes what concerns them together (a table) under the folder `output`.
+      finish: (predict, dataset, output, fitted) -> None. Host; once, when training has ended, with
+        the best checkpoint: writes what is neither a figure nor a number (a film of the test split)
+        into the folder `output`. `predict` as for `predict_file`.
       extensions: names of the files that `predict_file` reads; anything else in an input folder is
         not an input.
     """
@@ -96,6 +99,7 @@ class Task(NamedTuple):
     adapt: Callable[..., Any] = lambda dataset: dataset
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     collect: Callable[..., None] = lambda records, output: None
+    finish: Callable[..., None] = lambda predict, dataset, output, fitted: None
     extensions: tuple[str, ...] = IMAGES
 
 

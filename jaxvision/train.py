@@ -6,6 +6,7 @@ import functools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -222,6 +223,9 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
         _test(run, model, size, log)
     else:
         logs.say(f"test: {run.dataset.source} has no test split")
+    apply = jax.jit(run.task.predict)
+    predict = functools.partial(apply, model.variables)
+    run.task.finish(predict, run.dataset, Path(run.workdir) / "figures", model.fitted)
 
 
 def _draw_highlights(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
