@@ -255,7 +255,8 @@ class RAM(nn.Module):
     def _empty_core(self, batch):
         shape = (batch, self.hidden)
         cell = CORES[self.core](self.hidden, dtype=self.dtype, parent=None)
-        return cell.initialize_carry(jax.random.key(0), shape)
+        carry = cell.initialize_carry(jax.random.key(0), shape)  # zeros
+        return jax.tree.map(lambda array: array.astype(self.dtype), carry)
 
     def _baselines(self, hidden):
         """[T, B] of hidden [T, B, hidden]: before each glimpse only the one before it is known."""
