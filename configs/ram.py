@@ -74,7 +74,8 @@ def _base():
         reward="error_drop",
         discount=1.0,  # of later glimpses' rewards
         normalize_rewards=False,  # returns with mean 0 and deviation 1 over the batch
-        policy_weight=1.0,
+        # Of the policy's loss. Adam scales it away; the clipping of the common gradient does not.
+        policy_weight=0.01,
         entropy_bonus=0.0,  # nats; needs model.learn_std
         every_glimpse=True,  # decoder: the error after each glimpse counts, not only the last
     )
@@ -86,6 +87,7 @@ def _base():
         rollouts=10,
     )
 
+    config.train.steps_per_call = 10  # no convolutions: several steps a call pay on a CPU too
     config.optimizer.weight_decay = 0.0
     config.checkpoint.best_metric = "mse"
     config.checkpoint.higher_is_better = False
@@ -117,6 +119,7 @@ def _mnist(config):
     _classifier(config)
     config.train.epochs = 100
     config.train.ema_decay = 0.999
+    config.eval.every_epochs = 10.0
     config.eval.every_epochs = 5.0
 
 
@@ -146,4 +149,4 @@ def _cifar10(config):
     config.model.std = 0.15
     config.loss.normalize_rewards = True
     config.train.epochs = 30
-    config.eval.every_epochs = 5.0
+    config.eval.every_epochs = 10.0

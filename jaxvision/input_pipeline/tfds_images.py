@@ -11,7 +11,7 @@ def read(config, path: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], 
     """({split: (images uint8 [N, H, W, C], labels int32 [N])}, class names).
 
     What is not yet under `path` is downloaded and prepared there, which needs TensorFlow; reading
-    it again does not.
+    that again does not.
 
     Args:
       config: `data.tfds` is the data set's name.
@@ -27,22 +27,26 @@ def read(config, path: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], 
         raise UserError('data.tfds needs tensorflow-datasets: pip install -e ".[tf]"') from error
     name = config.data.tfds
     try:
-        builder = tfds.builder(name, data_dir=str(path), file_format="array_record")
-        builder.download_and_prepare()
-        splits = {split: builder.as_data_source(split) for split in builder.info.splits}
+        builder = tfds.builder(name, data_dir=str(path))
+        if not builder.is_prepared():
+            builder = tfds.builder(name, data_dir=str(path), file_format="array_record")
+            builder.download_and_prepare()
+        features = builder.info.features
+        if not {"image", "label"} <= set(features) or None in features["image"].shape:
+            raise UserError("it has no images of one size with labels")
+        named = {"validation": "val"}
+        splits = {named.get(s, s): _arrays(tfds, builder, s) for s in builder.info.splits}
     except Exception as error:  # downloads, disks and TFDS itself fail in many ways
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"data.tfds={name!r} cannot be had in {path}: {reason}") from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(features) or None in features["image"].shape:
-        raise UserError(f"data.tfds={name!r} has no images of one size with labels")
-    named = {"validation": "val"}
-    return {named.get(split, split): _arrays(source) for split, source in splits.items()}, features[
-        "label"
-    ].names
+    return splits, features["label"].names
 
 
-def _arrays(source) -> tuple[np.ndarray, np.ndarray]:
-    rows = [(row["image"], row["label"]) for row in source]
-    images, labels = zip(*rows, strict=True)
+def _arrays(tfds, builder, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Every row; files of another kind than array_record are TensorFlow's to read."""
+    if builder.info.file_format.value == "array_record":
+        rows = builder.as_data_source(split)
+    else:
+        rows = tfds.as_numpy(builder.as_dataset(split, shuffle_files=False))
+    images, labels = zip(*((row["image"], row["label"]) for row in rows), strict=True)
     return np.stack(images), np.array(labels, np.int32)
