@@ -23,13 +23,15 @@ def on_canvas(key, images, others, size, pieces, piece_size):
     """
 
     def one(key, image, others):
-        place_key, *piece_keys = jax.random.split(key, pieces + 1)
+        place_key, pieces_key = jax.random.split(key)
         canvas = jnp.zeros((size, size, image.shape[-1]), jnp.uint8)
         canvas = _paste(place_key, canvas, image)
-        for piece_key, other in zip(piece_keys, others, strict=True):
-            cut_key, place_key = jax.random.split(piece_key)
-            canvas = _paste(place_key, canvas, _cut(cut_key, other, piece_size))
-        return canvas
+
+        def strew(canvas, piece):
+            cut_key, place_key = jax.random.split(piece[0])
+            return _paste(place_key, canvas, _cut(cut_key, piece[1], piece_size)), None
+
+        return jax.lax.scan(strew, canvas, (jax.random.split(pieces_key, pieces), others))[0]
 
     return jax.vmap(one)(key, images, others)
 
