@@ -185,6 +185,18 @@ def test_classifier_without_labels_is_refused():
         attention.make(config, {"shape": [12, 12, 3], "classes": []})
 
 
+def test_images_of_another_kind_are_not_judged():
+    config = ram_config(model__head="classifier", loss__reward="correct")
+    task = attention.make(config, INFO)
+    batch = {"image": np.zeros((2, 12, 12, 1), np.uint8), "index": np.arange(2)}
+    variables = jax.eval_shape(task.init, jax.random.key(0), batch)
+    with pytest.raises(UserError, match="no labels to judge a classifier by"):
+        jax.eval_shape(task.metrics, variables, batch, jax.random.key(0))
+    batch["image"] = np.zeros((2, 12, 13, 1), np.uint8)
+    with pytest.raises(UserError, match=r"\(12, 13, 1\).*the model's were \(12, 12, 1\)"):
+        jax.eval_shape(task.metrics, variables, batch, jax.random.key(0))
+
+
 def test_evaluation_shows_each_image_at_one_place_whatever_its_batch():
     config = ram_config(canvas__size=30)
     pixels = np.random.default_rng(0).integers(1, 255, (6, 12, 12, 1), np.uint8)

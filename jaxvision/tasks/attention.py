@@ -41,9 +41,9 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
     shape = _input_shape(config, info["shape"])
     _check(config, info)
     model = _model(config, len(info["classes"]), shape)
-    policy = config.model.policy
     classes = info["classes"]
-    roll = functools.partial(_roll, model, policy)
+    roll = functools.partial(_roll, model, config.model.policy)
+    decode = functools.partial(_decode, classes)
     return Task(
         init=lambda key, batch: model.init(key, jnp.zeros((1, *shape), jnp.uint8), key),
         load_weights=lambda variables: variables,
@@ -54,14 +54,14 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
         summarize=metrics_attention.summarize,
         draw=functools.partial(_draw, config, jax.jit(roll), classes),
         predict=functools.partial(_predict, roll, config.predict.rollouts),
-        decode=functools.partial(_decode, classes),
+        decode=decode,
         predict_file=functools.partial(
             glimpse_files.predict_file,
             shape=shape,
             retina=_retina(config),
             classes=classes,
             film=config.predict.film,
-            decode=functools.partial(_decode, classes),
+            decode=decode,
         ),
         trainable=lambda path: True,
         plots=functools.partial(_plots, config, classes),
@@ -216,6 +216,7 @@ def _squared_errors(outputs, pixels):
 def _metrics(config, model, variables, batch, key):
     """Every row under the model's own policy and, with the same network, under the fixed ones."""
     pixels, rows = _shown(config, batch), {}
+    _check_batch(model, pixels, batch)
     for i, policy in enumerate(("own", *FIXED)):
         used = config.model.policy if policy == "own" else policy
         rollouts = 1 if used in ("centre", "grid") else config.eval.rollouts
@@ -233,6 +234,17 @@ def _metrics(config, model, variables, batch, key):
     if "label" in batch:
         rows["label"] = batch["label"]
     return Measured({}, rows)
+
+
+def _check_batch(model, pixels, batch):
+    """Another data set may be evaluated than the one that the model was made for."""
+    if pixels.shape[1:] != tuple(model.shape):
+        raise UserError(
+            f"these images are {pixels.shape[1:]} (height, width, channels), the model's were "
+            f"{tuple(model.shape)}: set data.image_size, data.gray and canvas.size as in training"
+        )
+    if model.head == "classifier" and "label" not in batch:
+        raise UserError("these images have no labels to judge a classifier by: sort them by class")
 
 
 def _predict(roll, rollouts, variables, pixels):
@@ -289,5 +301,4 @@ def _plots(config, classes, measured, fitted):
 def _highlights(measured, fitted):
     worst = "nll/own" if "nll/own" in measured.rows else "mse/own"
     values = measured.rows[worst]
-    values = values if values.ndim == 1 else values[:, -1]
-    return {"worst": np.argsort(-values)}
+    return {"worst": np.argsort(-(values if values.ndim == 1 else values[:, -1]))}
