@@ -120,7 +120,6 @@ def _mnist(config):
     config.train.epochs = 100
     config.train.ema_decay = 0.999
     config.eval.every_epochs = 10.0
-    config.eval.every_epochs = 5.0
 
 
 def _translated(config):

@@ -50,7 +50,6 @@ def classifier(tmp_path_factory):
         canvas__size=20,
         canvas__clutter_size=4,
         train__steps=4,
-        train__steps_per_call=2,
     )
     train.train(config, str(folder))
     return config, folder
