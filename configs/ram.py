@@ -117,6 +117,7 @@ def _classifier(config):
 def _mnist(config):
     """28 x 28: 6 glimpses of 8 x 8, one scale."""
     _classifier(config)
+    config.model.first = "learned"  # a random place wastes one glimpse in six
     config.train.epochs = 100
     config.train.ema_decay = 0.999
     config.eval.every_epochs = 10.0
@@ -128,6 +129,7 @@ def _translated(config):
     config.canvas.size = 60
     config.model.glimpses, config.model.size, config.model.patches = 8, 12, 3
     config.model.std = 0.15
+    config.model.first = "random"
 
 
 def _cluttered60(config):

@@ -135,25 +135,31 @@ class Glimpse(nn.Module):
           padded: the images, from `Retina.pad`.
 
         Returns:
-          the next state, and (location, sampled, mean, log_std, hidden) of this glimpse.
+          the next state, and (place, sampled, mean, log_std, hidden) of this glimpse.
         """
         carry, mean, log_std = state
         sampled = mean + jnp.exp(log_std) * noise if given is None else given
         # REINFORCE moves the mean through the log-probability alone. What was drawn is a fact: no
         # gradient goes back through it, neither to the policy nor through where the retina was put.
         sampled = jax.lax.stop_gradient(sampled)
-        location = jnp.clip(sampled, -1.0, 1.0)
-        patches = self.retina.look(padded, location)  # [B, patches, size, size, C]
-        glimpse = self._describe(patches.reshape(len(patches), -1), location)
+        place = jnp.clip(sampled, -1.0, 1.0)
+        patches = self.retina.look(padded, place)  # [B, patches, size, size, C]
+        glimpse = self._describe(patches.reshape(len(patches), -1), place)
         carry, hidden = CORES[self.core](self.hidden, dtype=self.dtype, name="core")(carry, glimpse)
         seen = hidden if self.heads_train_core else jax.lax.stop_gradient(hidden)
+        # REINFORCE is noise for the most part, and Adam's steps are as large for noise: plain
+        # weights on a ReLU state that grows drive tanh to its ends within a few epochs, where no
+        # gradient brings it back and every glimpse falls on one corner. On a state of unit size,
+        # with the layer's scale outside its weights, a step moves the mean a sixteenth as far.
         seen = seen.astype(jnp.float32)
-        next_mean = jnp.tanh(nn.Dense(2, name="location")(seen))
+        seen /= jnp.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6)
+        location = nn.Dense(2, name="location", kernel_init=nn.initializers.normal(1.0))
+        next_mean = jnp.tanh(location(seen) / self.hidden**0.5)
         next_log_std = jnp.full_like(next_mean, jnp.log(self.std))
         if self.learn_std:
             next_log_std += nn.Dense(2, name="spread", kernel_init=nn.initializers.zeros)(seen)
         after = (carry, next_mean, next_log_std)
-        return after, (location, sampled, mean, log_std, hidden)
+        return after, (place, sampled, mean, log_std, hidden)
 
     def _describe(self, what, location):
         """The glimpse network: what was seen and where, [B, what + where]."""
