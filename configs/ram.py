@@ -103,8 +103,8 @@ def _digits(config):
     config.model.size, config.model.patches = 6, 2
     config.model.std = 0.15
     config.loss.normalize_rewards = True
-    config.train.epochs = 100
-    config.eval.every_epochs = 10.0
+    config.train.epochs = 300
+    config.eval.every_epochs = 50.0
 
 
 def _classifier(config):
