@@ -78,6 +78,7 @@ def main(argv: list[str]) -> None:
     workdir.keep_compiled_programs()
     config = ram.get_config("mnist")
     config.data.path, config.data.image_size = FLAGS.data, 28
+    config.model.first = "random"  # as in the PyTorch versions
     with tempfile.TemporaryDirectory() as folder:
         contestants, batch, parameters = jax_contestants(config, folder)
         contestants |= torch_contestants(config, batch, parameters)

@@ -87,7 +87,8 @@ class RAM(nn.Module):
             if t + 1 < options.glimpses:
                 seen = state.detach()
                 baselines.append(self.baseline(seen)[:, 0])
-                mean = torch.tanh(self.location(seen))
+                seen = seen / (seen.square().mean(1, keepdim=True) + 1e-6).sqrt()
+                mean = torch.tanh(self.location(seen) / options.hidden**0.5)
                 policy = torch.distributions.Normal(mean, options.std)
                 sampled = policy.sample()
                 log_probs.append(policy.log_prob(sampled).sum(1))

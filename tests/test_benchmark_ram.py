@@ -35,6 +35,7 @@ def test_torch_model_has_our_parameters_and_learns(torch):
     from benchmarks import ram_torch
 
     config = ram.get_config("mnist")
+    config.model.first = "random"
     task = attention.make(config, {"shape": [28, 28, 1], "classes": list("0123456789")})
     labels = (np.arange(16) % 10).astype(np.int32)
     shades = np.broadcast_to((25 * labels)[:, None, None, None], (16, 28, 28, 1))
