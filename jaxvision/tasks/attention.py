@@ -288,8 +288,8 @@ def _draw(config, roll, classes, variables, batch, key, fitted):
 
 def _plots(config, classes, measured, fitted):
     rows = measured.rows
-    chosen = config.model.policy == "learned" and config.model.first != "learned"
-    skipped = 1 if chosen and config.model.glimpses > 1 else 0
+    # The first glimpse knows nothing yet: it would outshine what depends on the image.
+    skipped = int(config.model.policy == "learned" and config.model.glimpses > 1)
     labels = rows.get("label", np.zeros(len(rows["locations"]), np.int32))
     maps = figures.heat_maps(rows["locations"][:, skipped:], labels, classes or ["all"])
     drawn = {"where_it_looks": maps}
