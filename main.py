@@ -36,7 +36,9 @@ def parse_flags(argv: list[str]) -> None:
         rest = FLAGS(argv)
         FLAGS.config.lock()
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        # What a config file raises comes as a traceback in one string: its last line says what.
+        lines = str(error).strip().splitlines()
+        raise UserError(lines[-1] if "Traceback" in str(error) else str(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         message = " ".join(str(error.args[0] if error.args else error).split())
         raise UserError(f"config: {message}") from error

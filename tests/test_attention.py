@@ -16,6 +16,7 @@ from jaxvision.models.ram import Retina
 from jaxvision.task import Measured
 from jaxvision.tasks import attention
 from jaxvision.visualize import glimpses as figures
+from tests.test_main import main
 from tests.test_small_images import write_mnist
 from tests.tiny_ram import ram_config
 
@@ -154,8 +155,9 @@ def check_variant(config, shape):
 
 
 def test_unknown_variant_is_named():
-    with pytest.raises(ValueError, match="ram.py:svhn is unknown.*mnist, translated"):
-        ram.get_config("svhn")
+    code, _, stderr = main("--config=configs/ram.py:svhn", "--workdir=workdir/none")
+    assert code == 2 and "Traceback" not in stderr and len(stderr.splitlines()) == 1
+    assert "ram.py:svhn is unknown: after the colon comes one of mnist, translated" in stderr
 
 
 @pytest.mark.parametrize(
