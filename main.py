@@ -42,8 +42,7 @@ def parse_flags(argv: list[str]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        message = " ".join(str(reason).split())
-        raise UserError(f"config: {message}") from error
+        raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
 

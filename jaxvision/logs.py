@@ -15,6 +15,8 @@ from jaxvision import wandb_log
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.workdir import write_json
 
+FILM_FPS = 2  # of a figure that moves: slow enough to follow each step of it
+
 
 def say(line: str) -> None:
     """One line to the console, now."""
@@ -30,8 +32,11 @@ def duration(seconds: float) -> str:
 
 
 def table(metrics: dict[str, float]) -> str:
-    """'accuracy 0.9312  iou 0.7011': the metrics of one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """'accuracy 0.9312  iou 0.7011': the metrics of one line.
+
+    A '/' in a name marks a detail ('psnr/grid/3'): those are left to the files.
+    """
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
 
 
 def describe_parameters(params: Any) -> str:
@@ -127,10 +132,13 @@ class RunLog:
             self.clock, self.clock_step = time.perf_counter(), step
 
     def figure(self, step: int, name: str, image: np.ndarray) -> None:
-        """Saves uint8 [H, W, 3] as figures/<name>_<step>.png and shows it in TensorBoard."""
+        """Saves a picture or a film as `save_figure` and shows it in TensorBoard.
+
+        TensorBoard plays no films: it gets the last frame.
+        """
         save_figure(self.workdir, name, step, image)
         if self.writer:
-            self.writer.write_images(step, {name: image[None]})
+            self.writer.write_images(step, {name: image[-1:] if image.ndim == 4 else image[None]})
         if self.wandb:
             wandb_log.figure(self.wandb, step, name, image)
 
@@ -144,12 +152,20 @@ class RunLog:
 
 
 def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) -> None:
-    """Saves uint8 [H, W, 3] as figures/<name>_<step>.png in a workdir."""
+    """Saves uint8 [H, W, 3] as figures/<name>_<step>.png in a workdir.
+
+    A film, uint8 [F, H, W, 3], becomes <name>_<step>.gif.
+    """
     from PIL import Image
+
+    from jaxvision.visualize.gif import write_gif
 
     folder = Path(workdir) / "figures"
     folder.mkdir(exist_ok=True)
-    Image.fromarray(image).save(folder / f"{name}_{step}.png")
+    if image.ndim == 4:
+        write_gif(folder / f"{name}_{step}.gif", image, FILM_FPS)
+    else:
+        Image.fromarray(image).save(folder / f"{name}_{step}.png")
 
 
 def write_evaluation(

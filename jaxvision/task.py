@@ -57,7 +57,7 @@ class Task(NamedTuple):
       summarize: (measured, fitted) -> {name: float}. Host; a whole split. The names must not depend
         on what was measured.
       draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model
-        on a few rows.
+        on a few rows. An image of four axes, [F, H, W, 3], is a film.
       predict: (variables, images) -> outputs. Jittable; images uint8 [B, H, W, C], no labels.
       decode: (outputs, image, fitted) -> one image's prediction: JSON-able values, arrays. Host.
       predict_file: (predict, path, output, fitted) -> JSON-able record. Host; reads one of the
