@@ -71,6 +71,9 @@ class Task(NamedTuple):
         predictions, say). Host; drawn under that name when training ends.
       collect: (records, output) -> None. Host; after the last `predict_file`, with the records of
         all files: writes what concerns them together (a table) under the folder `output`.
+      condense: (variables, batch) -> batch, or None. What a frozen part of the model makes of a
+        batch, which need not be made again at every step: resident data pass through it once,
+        before training begins. `augment`, `loss` and `metrics` take batches of both kinds.
       extensions: names of the files that `predict_file` reads; anything else in an input folder is
         not an input.
     """
@@ -90,6 +93,7 @@ class Task(NamedTuple):
     plots: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     collect: Callable[..., None] = lambda records, output: None
+    condense: Callable[..., Any] | None = None
     extensions: tuple[str, ...] = IMAGES
 
 

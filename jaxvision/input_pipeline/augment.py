@@ -68,6 +68,24 @@ def crop_zoom_flip(key, image, mask, crop, zoom, flip, rotate90):
     return image, jnp.where(flips[2], mask.T, mask)
 
 
+def crop_mirror(key, image, crop):
+    """A random square of `crop` pixels of an image, mirrored left to right half of the time.
+
+    Args:
+      key: a random key.
+      image: uint8 [S, S, C].
+      crop: side of the result, pixels; at most S.
+
+    Returns:
+      float32 [crop, crop, C] in [0, 255].
+    """
+    corner_key, mirror_key = jax.random.split(key)
+    y, x = jax.random.randint(corner_key, (2,), 0, image.shape[0] - crop + 1)
+    image = jax.lax.dynamic_slice(image, (y, x, 0), (crop, crop, image.shape[-1]))
+    mirrored = jax.random.bernoulli(mirror_key)
+    return jnp.where(mirrored, image[:, ::-1], image).astype(jnp.float32)
+
+
 def colour_jitter(key, image, brightness, contrast, saturation):
     """Scales brightness, contrast and saturation by factors in [1 - x, 1 + x], as torchvision does.
 

@@ -1,0 +1,92 @@
+"""Where a convolutional network looks: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+# From dark blue over green to yellow, even in brightness: matplotlib's viridis at five points.
+_COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
+
+
+def grad_cam(score: Callable[[Any], Any], images: Any, layer: str) -> jax.Array:
+    """How much each place of a feature map raises a score.
+
+    Works with any linen model, for a class (its logit) as for a regression (the output itself): the
+    map is caught while `score` runs, so the model need not be taken apart. Runs under jit.
+
+    Args:
+      score: images -> float [B], through `Module.apply`; each entry depends on its own image alone.
+      images: [B, H, W, C], as the model takes them.
+      layer: name of the linen module whose map is looked at, as 'conv5_block3_out', or the end of
+        its path, as 'encoder/pool'. Its output is taken, or its input where the output is no map,
+        as for pooling. Called several times, the last call counts.
+
+    Returns:
+      float32 [B, H, W] in [0, 1]; 0 where nothing raises the score, 1 at each image's strongest
+      place (all 0 where there is none).
+
+    Raises:
+      ValueError: no module of that name ran, or neither its output nor its input is a map.
+    """
+    shapes = jax.eval_shape(lambda: _maps_of(score, images, layer, None)[1])
+
+    def total(delta):
+        scores, maps = _maps_of(score, images, layer, delta)
+        return scores.sum(), maps
+
+    zeros = jnp.zeros(shapes.shape, shapes.dtype)
+    gradients, maps = jax.grad(total, has_aux=True)(zeros)  # [B, h, w, C]
+    weights = gradients.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+    heat = nn.relu((weights * maps.astype(jnp.float32)).sum(axis=-1))  # [B, h, w]
+    heat = jax.image.resize(heat, (len(heat), *images.shape[1:3]), "linear")
+    return heat / jnp.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
+
+
+def _maps_of(score, images, layer, delta):
+    """The scores, and the map at `layer`, to which `delta` is added on its way."""
+    found = []
+
+    def watch(following, arguments, keywords, context):
+        out = following(*arguments, **keywords)
+        path = "/".join(context.module.path)
+        if context.method_name != "__call__" or not f"/{path}".endswith(f"/{layer}"):
+            return out
+        if _is_map(out):
+            found.append(out)
+            return out if delta is None else out + delta
+        if not (arguments and _is_map(arguments[0])):
+            raise ValueError(f"layer {path!r} neither takes nor gives a map [B, H, W, C]")
+        found.append(arguments[0])
+        return out if delta is None else following(arguments[0] + delta, *arguments[1:], **keywords)
+
+    with nn.intercept_methods(watch):
+        scores = score(images)
+    if not found:
+        raise ValueError(f"no layer {layer!r} ran: give the name of a module of the model")
+    return scores, found[-1]
+
+
+def _is_map(value):
+    return getattr(value, "ndim", 0) == 4
+
+
+def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A heat map over its image.
+
+    Args:
+      image: uint8 [H, W, C], gray or RGB.
+      heat: float [H, W] in [0, 1].
+
+    Returns:
+      uint8 [H, W, 3]: the image in gray, coloured from dark blue (0) to yellow (1).
+    """
+    gray = image.astype(np.float32).mean(axis=-1, keepdims=True)
+    position = np.clip(heat, 0, 1) * (len(_COLOURS) - 1)
+    low = np.clip(position.astype(int), 0, len(_COLOURS) - 2)
+    share = (position - low)[..., None]
+    colour = _COLOURS[low] * (1 - share) + _COLOURS[low + 1] * share  # [H, W, 3]
+    return np.clip(0.5 * gray + 0.5 * colour, 0, 255).astype(np.uint8)
