@@ -25,11 +25,11 @@ def get_config():
     config.data.fold = 0  # ... this one is the test split
     # An attribute by whose score photos are repeated until each tenth of its range has as many.
     config.data.oversample = ""
-    # > 0: a frozen encoder sees so many views of each photo once (centre, its mirror image, corners,
+    # > 0: a frozen encoder sees so many views of each photo once (centre, mirrored centre, corners,
     # theirs; 10 at most), and training draws from what it made of them: colours do not vary.
     config.data.cached_views = 0
     config.data.synthetic_examples = dict(train=1024, val=96, test=256)
-    config.data.synthetic_votes = 20.0  # votes a scene
+    config.data.synthetic_pairs = 5.0  # pairs a scene that are voted on, for every attribute
 
     config.augment = dict(brightness=0.2, contrast=0.2, saturation=0.2)
 

@@ -14,6 +14,8 @@ from clu import parameter_overview
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.workdir import write_json
 
+ON_A_LINE = 20  # metrics; a task with one for each of many classes has more
+
 
 def say(line: str) -> None:
     """One line to the console, now."""
@@ -29,8 +31,10 @@ def duration(seconds: float) -> str:
 
 
 def table(metrics: dict[str, float]) -> str:
-    """'accuracy 0.9312  iou 0.7011': the metrics of one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """'accuracy 0.9312  iou 0.7011': the metrics of one line, the first ON_A_LINE of them."""
+    shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:ON_A_LINE]]
+    more = len(metrics) - len(shown)
+    return "  ".join([*shown, f"(and {more} more)"] if more else shown)
 
 
 def describe_parameters(params: Any) -> str:

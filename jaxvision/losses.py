@@ -51,7 +51,7 @@ def squared(predicted, targets):
 
 def huber(predicted, targets, delta=1.0):
     """Huber's loss of each element: quadratic up to an error of `delta`, linear beyond."""
-    return optax.huber_loss(predicted, targets, delta)
+    return optax.huber_loss(predicted, targets, delta=delta)
 
 
 def gaussian_nll(predicted, log_spread, targets):

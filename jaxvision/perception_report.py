@@ -48,11 +48,12 @@ def summarize(scale: Scale, measured: Measured, fitted: dict[str, float]) -> dic
     rows = measured.rows
     score, spread = calibrate(scale, rows["score"], rows["spread"], fitted)
     found = metrics_perception.summarize(scale, rows["target"], score, spread)
-    if "ballots" in rows:
-        found |= metrics_perception.vote_accuracy(
-            rows["ballots"], rows["number"], score, scale.attributes
-        )
-    return found
+    if "ballots" not in rows:
+        return found
+    votes = metrics_perception.vote_accuracy(
+        rows["ballots"], rows["number"], score, scale.attributes
+    )
+    return {"pairwise_accuracy": votes["pairwise_accuracy"], **found, **votes}
 
 
 def draw(

@@ -76,7 +76,8 @@ def to_decile(scale: Scale, targets: np.ndarray) -> np.ndarray:
 
 def to_info(scale: Scale) -> dict[str, Any]:
     """The scale as JSON-able values."""
-    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in scale._asdict().items()}
+    arrays = {k: v.tolist() for k, v in scale._asdict().items() if isinstance(v, np.ndarray)}
+    return {"attributes": list(scale.attributes), "target": scale.target, **arrays}
 
 
 def from_info(info: dict[str, Any]) -> Scale:

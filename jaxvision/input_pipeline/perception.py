@@ -193,13 +193,20 @@ def _by_city(photos, splits, fractions, test_cities):
             f"data.test_cities: no photo is from {', '.join(unknown)}; there are "
             f"{', '.join(sorted(cities)[:8])}"
         )
-    if len(cities) < 3:
-        raise UserError(f"data.split=city needs three cities at least, not {len(cities)}")
+    if len(cities) - len(test_cities) < (2 if test_cities else 3):
+        raise UserError(
+            f"data.split=city: {len(cities)} cities, {len(test_cities)} of them for test, leave "
+            "none for train or val; it takes one for each"
+        )
     wanted = {split: share * len(photos) for split, share in fractions.items()}
-    for city in sorted(cities, key=unit_hash):
-        # Where the test cities were named, the test split is closed to others.
-        others = ("train", "val") if test_cities else SPLITS
-        open_to = ("test",) if city in test_cities else others
-        split = max(open_to, key=lambda s: wanted[s] - len(splits[s]))
+    for city in test_cities:
+        splits["test"] += cities[city]
+    others = sorted(cities.keys() - set(test_cities), key=unit_hash)
+    # Where the test cities were named, the test split is closed to others.
+    open_to = ("train", "val") if test_cities else SPLITS
+    for i, city in enumerate(others):
+        empty = [split for split in open_to if not splits[split]]
+        last = len(others) - i <= len(empty)  # one city for each split that has none
+        split = max(empty if last else open_to, key=lambda s: wanted[s] - len(splits[s]))
         splits[split] += cities[city]
     return splits, f"split by city, of {len(cities)}"

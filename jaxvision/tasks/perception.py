@@ -29,6 +29,7 @@ from jaxvision.task import Measured, Task
 from jaxvision.visualize import grad_cam
 
 LOSSES = ("mse", "huber", "gaussian", "ordinal")
+STRIDE = 32  # of the encoders' last features
 VIEWS = 10  # the centre and the corners, each with its mirror image
 
 
@@ -130,11 +131,13 @@ def crop_size(config: ConfigDict, size: int) -> int:
     """What the network sees of a photo of `size` pixels.
 
     Raises:
-      UserError: it is larger than the photo.
+      UserError: it is larger than the photo, or too small for the encoders' five halvings.
     """
     crop = config.data.crop_size or round(size * 7 / 8)
     if crop > size:
         raise UserError(f"data.crop_size={crop} is larger than the photos of {size} pixels")
+    if crop < STRIDE:
+        raise UserError(f"a crop of {crop} pixels is less than {STRIDE}: raise data.image_size")
     return crop
 
 

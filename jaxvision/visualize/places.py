@@ -23,6 +23,7 @@ def draw_map(places: np.ndarray, scores: np.ndarray, attributes: Sequence[str]) 
     known = np.isfinite(places).all(axis=1)
     places, scores = places[known], scores[known]
     groups = group_places(places)[:3]
+    low, high = colour_limits(scores)
     size = (3.0 * len(attributes) + 0.8, 2.8 * len(groups))
     figure = Figure(figsize=size, dpi=90, layout="constrained")
     panels = np.atleast_2d(figure.subplots(len(groups), len(attributes), squeeze=False))
@@ -30,7 +31,7 @@ def draw_map(places: np.ndarray, scores: np.ndarray, attributes: Sequence[str]) 
         for a, (panel, name) in enumerate(zip(row, attributes, strict=True)):
             latitude, longitude = places[group].T
             points = panel.scatter(
-                longitude, latitude, c=scores[group, a], s=9, cmap="viridis", vmin=1, vmax=10
+                longitude, latitude, c=scores[group, a], s=9, cmap="viridis", vmin=low, vmax=high
             )
             # A degree of longitude is shorter than one of latitude.
             panel.set_aspect(1 / max(np.cos(np.radians(latitude.mean())), 0.05), "datalim")
@@ -41,6 +42,12 @@ def draw_map(places: np.ndarray, scores: np.ndarray, attributes: Sequence[str]) 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def colour_limits(scores: np.ndarray) -> tuple[float, float]:
+    """The scores at the ends of the colours: all but the outermost 2 % lie between them."""
+    low, high = np.percentile(scores, (2, 98))
+    return float(low), float(max(high, low + 0.1))
 
 
 def group_places(places: np.ndarray, gap: float = 1.0) -> list[np.ndarray]:
@@ -83,6 +90,7 @@ def map_page(
     data = {
         "attributes": list(attributes),
         "tiles": tiles,
+        "limits": np.round(colour_limits(scores), 2).tolist(),
         "points": [
             [name, round(float(place[0]), 6), round(float(place[1]), 6), *np.round(row, 2).tolist()]
             for name, place, row in zip(names, places, scores, strict=True)

@@ -60,14 +60,19 @@ def make_scores(streets: list[Street]) -> np.ndarray:
     return (25 + 5 * values / (0.3 * np.linalg.norm(weights, axis=0))).astype(np.float32)
 
 
-def make_votes(rng: np.random.Generator, scores: np.ndarray, count: int) -> np.ndarray:
-    """int32 [count, 4]: left, right, attribute, choice (0 left, 1 right, 2 equal)."""
+def make_votes(rng: np.random.Generator, scores: np.ndarray, pairs: int) -> np.ndarray:
+    """One vote an attribute on each of `pairs` random pairs of scenes.
+
+    Returns:
+      int32 [pairs * A, 4]: left, right, attribute, choice (0 left, 1 right, 2 equal).
+    """
     photos, attributes = scores.shape
-    left = rng.integers(photos, size=count)
-    right = (left + 1 + rng.integers(photos - 1, size=count)) % photos
-    asked = rng.integers(attributes, size=count)
+    left = rng.integers(photos, size=pairs)
+    right = (left + 1 + rng.integers(photos - 1, size=pairs)) % photos
+    left, right = np.repeat(left, attributes), np.repeat(right, attributes)
+    asked = np.tile(np.arange(attributes), pairs)
     seen = (scores[left, asked] - scores[right, asked]) / scores.std(axis=0)[asked]
-    seen += VOTE_NOISE * rng.standard_normal(count)
+    seen += VOTE_NOISE * rng.standard_normal(len(asked))
     choice = np.where(np.abs(seen) < EQUAL, 2, np.where(seen > 0, 0, 1))
     return np.stack([left, right, asked, choice], axis=1).astype(np.int32)
 
@@ -82,7 +87,7 @@ def load(config) -> Dataset:
     Args:
       config: with `seed`, `data.image_size` (pixels; 0: IMAGE_SIZE), `data.synthetic_examples` (how
         many scenes in `train`, `val` and `test`; a split of 0 is left out) and
-        `data.synthetic_votes` (a scene).
+        `data.synthetic_pairs` (voted on, a scene).
     """
     size = config.data.image_size or IMAGE_SIZE
     counts = {split: int(config.data.synthetic_examples[split]) for split in SPLITS}
@@ -93,7 +98,7 @@ def load(config) -> Dataset:
     splits = {s: np.arange(starts[s], starts[s] + n, dtype=np.int32) for s, n in counts.items()}
     rng = np.random.default_rng(config.seed)
     votes = {
-        split: make_votes(rng, scores[splits[split]], int(config.data.synthetic_votes * n))
+        split: make_votes(rng, scores[splits[split]], int(config.data.synthetic_pairs * n))
         for split, n in counts.items()
         if n > 1
     }
