@@ -109,13 +109,17 @@ def add_votes(source: Path, folder: Path, pairs: int, seed: int) -> Path:
 
 
 def run_fold(config: ConfigDict, fold: int, folder: Path) -> dict[str, dict[str, float]]:
-    """Trains on all folds but one; the test metrics of the model and of the baselines."""
+    """Trains on all folds but one; the test metrics of the model and of the baselines.
+
+    A run that was cut off goes on; one that is finished is not repeated.
+    """
     config = ConfigDict(config.to_dict())
     config.data.fold = fold
     found = baselines(loader.load_dataset(config))
-    train.train(config, str(folder / f"fold_{fold}"))
-    record = json.loads((folder / f"fold_{fold}" / "evaluation.json").read_text())
-    return {"model": record["metrics"], **found}
+    evaluation = folder / f"fold_{fold}" / "evaluation.json"
+    if not evaluation.exists():
+        train.train(config, str(folder / f"fold_{fold}"))
+    return {"model": json.loads(evaluation.read_text())["metrics"], **found}
 
 
 def averages(folds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, list[float]]]:
@@ -135,13 +139,14 @@ def main(argv: list[str]) -> None:
     workdir.keep_compiled_programs()
     config = FLAGS.config
     config.data.folds = FLAGS.folds
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(FLAGS.runs or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         if FLAGS.sample_pairs:
             source = Path(config.data.path)
-            votes = add_votes(source, Path(folder), FLAGS.sample_pairs, config.seed)
-            config.data.path = str(votes)
+            config.data.path = str(add_votes(source, folder, FLAGS.sample_pairs, config.seed))
         wanted = range(FLAGS.first_folds or FLAGS.folds)
-        folds = [run_fold(config, fold, Path(folder)) for fold in wanted]
+        folds = [run_fold(config, fold, folder) for fold in wanted]
     result = {"machine": machine(), "averages": averages(folds), "folds": folds}
     for who, values in result["averages"].items():
         listed = ("pearson", "spearman", "r2", "mae", "within_one_decile")
@@ -158,6 +163,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("folds", 5, "Equal parts, by a hash of the photos' names.")
     flags.DEFINE_integer("first_folds", 0, "Train only so many of them; 0: all.")
     flags.DEFINE_integer("sample_pairs", 0, "Pairs to sample votes on, from the scores; 0: none.")
+    flags.DEFINE_string("runs", "", "Folder of the folds' workdirs, to go on with; '': none.")
     flags.DEFINE_string("out", "benchmarks/results/perception_folds.json", "Result file.")
 
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from jaxvision import score_scale
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import votes as votes_lib
+from jaxvision.input_pipeline.composite import Composite
 from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint
 
 
@@ -49,23 +50,6 @@ class PhotoReader(NamedTuple):
         return {"image": self.image(int(self.numbers[row])), **own}
 
 
-class PairReader(NamedTuple):
-    """Row i is the two photos of pairs[i], their scores, and the votes between them."""
-
-    image: Callable[[int], np.ndarray]
-    pairs: np.ndarray  # int32 [P, 2], photo numbers
-    scores: np.ndarray  # float32 [N, A], of all photos
-    votes: np.ndarray  # float32 [P, A, 3]: first, second, neither
-
-    def __call__(self, row: int) -> dict[str, np.ndarray]:
-        ends = self.pairs[row]
-        return {
-            "image": np.stack([self.image(int(end)) for end in ends]),  # [2, S, S, 3]
-            "score": self.scores[ends],  # [2, A]
-            "votes": self.votes[row],
-        }
-
-
 def make_dataset(
     config: ConfigDict,
     photos: Photos,
@@ -77,7 +61,9 @@ def make_dataset(
 
     Rows of a split are {'image': uint8 [S, S, 3], 'score': float32 [A] (as the user gave it, NaN
     where missing), 'number': int32, 'place': float32 [2]}, and 'ballots', int32 [K, 3], where there
-    are votes. What is trained on are pairs (see PairReader) where `loss.votes` is set.
+    are votes. Where `loss.votes` is set, what is trained on are pairs of photos: {'image': uint8
+    [2, S, S, 3], 'score': float32 [2, A], 'votes': float32 [A, 3]}, how often the first, the second
+    and neither was chosen.
 
     Raises:
       UserError: nothing to train on; scores that are all the same.
@@ -129,37 +115,37 @@ def _training(
     notes: list[str],
 ) -> Split | None:
     """Pairs, or photos repeated, where the config asks for them; None: the split as it stands."""
+    columns = {"score": train.read.columns["score"]}
+    pool = train._replace(read=train.read._replace(columns=columns))
     if config.loss.votes > 0:
         if config.data.oversample:
             raise UserError(
-                "data.oversample repeats photos, and loss.votes trains on pairs: drop one"
+                "data.oversample repeats photos, and loss.votes trains on pairs: drop one of them"
             )
-        return _pair_split(photos, train, len(scale.attributes), notes)
+        table = photos.votes.get("train", np.zeros((0, 4), np.int32))
+        return _pair_split(pool, table, len(scale.attributes), notes)
     if config.data.oversample:
-        rows = oversampled(train.read.columns["score"], scale, config.data.oversample)
+        rows = oversampled(columns["score"], scale, config.data.oversample)
         notes.append(f"oversampled to {len(rows)} rows by {config.data.oversample!r}")
-        columns = {"score": train.read.columns["score"][rows]}
-        reader = PhotoReader(photos.image, train.read.numbers[rows], columns)
         names = [f"{train.names[row]}_{i}" for i, row in enumerate(rows)]
-        return Split(names, reader, train.examples)
+        return Split(names, Composite(pool, rows.astype(np.int32), {}), train.examples)
     return None
 
 
-def _pair_split(photos: Photos, train: Split, attributes: int, notes: list[str]) -> Split:
-    table = photos.votes.get("train", np.zeros((0, 4), np.int32))
+def _pair_split(pool: Split, table: np.ndarray, attributes: int, notes: list[str]) -> Split:
+    """The pairs that were voted on, from votes int32 [V, 4] between rows of the pool."""
     if not len(table):
         raise UserError(
             "loss.votes is set, but there are no votes between training photos: give votes.csv "
             "(left,right,choice,attribute), or set loss.votes=0"
         )
     pairs, votes = votes_lib.pairs(table, attributes)
-    alone = train.examples - len(np.unique(pairs))
+    alone = pool.examples - len(np.unique(pairs))
     if alone:
-        notes.append(f"{alone} of {train.examples} training photos are in no vote: not trained on")
-    numbers = train.read.numbers[pairs]  # [P, 2]
-    names = [f"{photos.names[left]}|{photos.names[right]}" for left, right in numbers]
+        notes.append(f"{alone} of {pool.examples} training photos are in no vote: not trained on")
     notes.append(f"training on {len(table)} votes between {len(pairs)} pairs of photos")
-    return Split(names, PairReader(photos.image, numbers, photos.scores, votes), train.examples)
+    names = [f"{pool.names[left]}|{pool.names[right]}" for left, right in pairs]
+    return Split(names, Composite(pool, pairs, {"votes": votes}), pool.examples)
 
 
 def oversampled(scores: np.ndarray, scale: score_scale.Scale, attribute: str) -> np.ndarray:
