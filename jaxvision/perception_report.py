@@ -104,6 +104,7 @@ def highlights(
     for a, attribute in enumerate(scale.attributes):
         sign = -1 if fitted.get(f"slope_{attribute}", 1.0) < 0 else 1
         order = np.argsort(-sign * measured.rows["score"][:, a])
-        half = min(max(count // 2, 1), len(order) // 2)
-        found[f"extremes_{attribute}"] = np.concatenate([order[:half], order[len(order) - half :]])
+        half = max(count // 2, 1)
+        lowest = order[half:][-half:]  # of those that are not among the highest
+        found[f"extremes_{attribute}"] = np.concatenate([order[:half], lowest])
     return found

@@ -30,7 +30,6 @@ from jaxvision.visualize import grad_cam
 
 LOSSES = ("mse", "huber", "gaussian", "ordinal")
 STRIDE = 32  # of the encoders' last features
-VIEWS = 10  # the centre and the corners, each with its mirror image
 
 
 class Parts(NamedTuple):
@@ -108,12 +107,12 @@ def _check(config, encoder):
                 f"{name}={value} needs an encoder that is frozen as a whole "
                 "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
             )
-    if not 0 <= config.data.cached_views <= VIEWS:
-        raise UserError(f"data.cached_views={config.data.cached_views}: from 0 to {VIEWS}")
+    if not 0 <= config.data.cached_views <= augment.VIEWS:
+        raise UserError(f"data.cached_views={config.data.cached_views}: from 0 to {augment.VIEWS}")
 
 
 def _init(parts, key, batch):
-    images = _crops(parts.config, _flat(batch["image"], 4), 1)[:, 0]
+    images = _views(parts.config, _flat(batch["image"], 4), 1)[:, 0]
     variables = parts.model.init(key, images, train=False)
     if parts.config.model.snapshots:
         head = variables["params"]["head"]
@@ -141,24 +140,16 @@ def crop_size(config: ConfigDict, size: int) -> int:
     return crop
 
 
-def _crops(config, images, views):
-    """The first `views` of: centre, its mirror image, corners, theirs. [B, views, c, c, 3]."""
-    size = images.shape[1]
-    crop = crop_size(config, size)
-    rest = size - crop
-    corners = [(rest // 2, rest // 2), (0, 0), (0, rest), (rest, 0), (rest, rest)]
-    found = []
-    for y, x in corners[: -(-views // 2)]:
-        view = images[:, y : y + crop, x : x + crop]
-        found += [view, view[:, :, ::-1]]
-    return jnp.stack(found[:views], axis=1)
+def _views(config, images, count):
+    """The first `count` of `augment.fixed_views`: [B, count, c, c, 3]."""
+    return augment.fixed_views(images, crop_size(config, images.shape[1]), count)
 
 
 def _condense(parts, variables, batch):
     """Features of the views of each photo in place of the photo: the encoder is frozen."""
     batch, image = dict(batch), batch["image"]
     views = parts.config.data.cached_views
-    crops = _crops(parts.config, _flat(image, 4), views)  # [B, V, c, c, 3]
+    crops = _views(parts.config, _flat(image, 4), views)  # [B, V, c, c, 3]
     found = parts.model.apply(
         _without_snapshots(variables), _flat(crops, 4), train=False, method="features"
     )
@@ -225,16 +216,21 @@ def _loss(parts, params, extra, batch, key):
     return loss, (extra, {"loss": (loss, jnp.ones(())), **sums})
 
 
-def _score_errors(parts, variables, outputs, score):
-    """The loss of each score and whether it is known, float32 [B, A] each."""
-    scale, name = parts.scale, parts.config.loss.name
+def _targets(scale, score):
+    """Targets of raw scores, finite even where these are missing, and whether they are known."""
     if score.shape[-1] != len(scale.attributes):
         raise UserError(
             f"the data has {score.shape[-1]} attributes, the model {len(scale.attributes)} "
             f"({', '.join(scale.attributes)}): choose these with data.attributes"
         )
     known = jnp.isfinite(score)
-    target = score_scale.to_target(scale, jnp.where(known, score, scale.low))
+    return score_scale.to_target(scale, jnp.where(known, score, scale.low)), known
+
+
+def _score_errors(parts, variables, outputs, score):
+    """The loss of each score and whether it is known, float32 [B, A] each."""
+    scale, name = parts.scale, parts.config.loss.name
+    target, known = _targets(scale, score)
     standard, value = (target - scale.mean) / scale.std, outputs["value"]
     if name == "ordinal":
         thresholds = parts.model.apply(variables, method="decile_thresholds")
@@ -256,7 +252,7 @@ def _outputs(parts, variables, batch):
     if "features" in batch:
         features = batch["features"][:, 0]  # the centre
     else:
-        images = _crops(config, batch["image"], 1)[:, 0]
+        images = _views(config, batch["image"], 1)[:, 0]
         features = model.apply(own, images, train=False, method="features")
     if "snapshots" not in variables:
         return _judge(parts, own, features)
@@ -293,9 +289,8 @@ def _judge(parts, variables, features):
 
 def _metrics(parts, variables, batch, key):
     score, spread = _outputs(parts, variables, batch)
-    known = jnp.isfinite(batch["score"])
-    raw = jnp.where(known, batch["score"], parts.scale.low)
-    target = jnp.where(known, score_scale.to_target(parts.scale, raw), jnp.nan)
+    target, known = _targets(parts.scale, batch["score"])
+    target = jnp.where(known, target, jnp.nan)
     passed = {name: batch[name] for name in ("number", "place", "ballots") if name in batch}
     return Measured({}, {"target": target, "score": score, "spread": spread, **passed})
 
@@ -307,7 +302,7 @@ def _predict(parts, variables, images):
 
 def _attend(parts, variables, images, attribute):
     """Where the network looks for an attribute: Grad-CAM of its value, float32 [B, c, c]."""
-    crops, own = _crops(parts.config, images, 1)[:, 0], _without_snapshots(variables)
+    crops, own = _views(parts.config, images, 1)[:, 0], _without_snapshots(variables)
 
     def value(crops):
         return parts.model.apply(own, crops.astype(jnp.float32), train=False)["value"][:, attribute]
