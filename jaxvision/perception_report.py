@@ -25,6 +25,8 @@ def fit(scale: Scale, votes_alone: bool, measured: Measured) -> dict[str, float]
         x, y, slope, offset = score[known, a], target[known, a], 1.0, 0.0
         if votes_alone and len(x) > 1 and x.std() > 0:
             slope = float(np.mean((x - x.mean()) * (y - y.mean())) / x.var())
+            if slope <= 0:  # few photos, by bad luck: votes say which way is up
+                slope = float(y.std() / x.std())
             offset = float(y.mean() - slope * x.mean())
         fitted[f"slope_{attribute}"], fitted[f"offset_{attribute}"] = slope, offset
         relative = (y - offset - slope * x) / spread[known, a]
@@ -100,10 +102,10 @@ def highlights(
     scale: Scale, count: int, measured: Measured, fitted: dict[str, float]
 ) -> dict[str, np.ndarray]:
     """The photos with the highest and the lowest predictions of each attribute, half of each."""
+    del fitted  # it changes no order
     found = {}
     for a, attribute in enumerate(scale.attributes):
-        sign = -1 if fitted.get(f"slope_{attribute}", 1.0) < 0 else 1
-        order = np.argsort(-sign * measured.rows["score"][:, a])
+        order = np.argsort(-measured.rows["score"][:, a])
         half = max(count // 2, 1)
         lowest = order[half:][-half:]  # of those that are not among the highest
         found[f"extremes_{attribute}"] = np.concatenate([order[:half], lowest])

@@ -69,7 +69,9 @@ def make_dataset(
       UserError: nothing to train on; scores that are all the same.
     """
     splits = {split: numbers for split, numbers in photos.splits.items() if len(numbers)}
-    ballots = {s: votes_lib.ballots(photos.votes[s], splits[s]) for s in splits if photos.votes}
+    none = np.zeros((0, 4), np.int32)
+    votes = {split: photos.votes.get(split, none) for split in splits}
+    ballots = {s: votes_lib.ballots(votes[s], splits[s]) for s in splits if photos.votes}
     widest = max((array.shape[1] for array in ballots.values()), default=0)
     made = {}
     for split, numbers in splits.items():
@@ -90,9 +92,9 @@ def make_dataset(
         scale = score_scale.measure_scale(scores, tuple(attributes), config.data.target)
         shares = {s: _shares(score_scale.to_target(scale, photos.scores[splits[s]])) for s in made}
         info = {**score_scale.to_info(scale), "shares": shares, "image_size": photos.size}
-        training = _training(config, photos, made["train"], scale, notes)
-    votes = [photos.votes.get(split, np.zeros(0)).tobytes() for split in splits]
-    key = [photos.version, config.data.target, photos.scores.tobytes(), *votes]
+        training = _training(config, made["train"], votes["train"], scale, notes)
+    key = [photos.version, config.data.target, photos.scores.tobytes()]
+    key += [table.tobytes() for table in votes.values()]
     key += [number for numbers in splits.values() for number in (*numbers, "|")]
     return Dataset(source, made, notes, info, fingerprint(key), training)
 
@@ -109,8 +111,8 @@ def _shares(targets: np.ndarray) -> list[list[float]]:
 
 def _training(
     config: ConfigDict,
-    photos: Photos,
     train: Split,
+    votes: np.ndarray,
     scale: score_scale.Scale,
     notes: list[str],
 ) -> Split | None:
@@ -122,8 +124,7 @@ def _training(
             raise UserError(
                 "data.oversample repeats photos, and loss.votes trains on pairs: drop one of them"
             )
-        table = photos.votes.get("train", np.zeros((0, 4), np.int32))
-        return _pair_split(pool, table, len(scale.attributes), notes)
+        return _pair_split(pool, votes, len(scale.attributes), notes)
     if config.data.oversample:
         rows = oversampled(columns["score"], scale, config.data.oversample)
         notes.append(f"oversampled to {len(rows)} rows by {config.data.oversample!r}")

@@ -33,7 +33,8 @@ class Head(nn.Module):
         x = nn.Dense(count, dtype=self.dtype, kernel_init=small, name="out")(x).astype(jnp.float32)
         outputs = {"value": x[:, : self.attributes]}
         if self.spread:
-            outputs["log_spread"] = x[:, self.attributes :]
+            # Wider than any score is uncertain: a photo unlike all others must not end in infinity.
+            outputs["log_spread"] = jnp.clip(x[:, self.attributes :], -4.0, 3.0)
         return outputs
 
 

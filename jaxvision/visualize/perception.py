@@ -51,7 +51,7 @@ def score_bars(
 ) -> np.ndarray:
     """Bars on the scale from 1 to 10, with a line a spread long to either side of a prediction."""
     picture = Image.new("RGB", (PANEL, PANEL), (255, 255, 255))
-    draw, left = ImageDraw.Draw(picture), 70
+    draw, left = ImageDraw.Draw(picture), 84
     height = PANEL / len(attributes)
 
     def across(value):
@@ -59,7 +59,7 @@ def score_bars(
 
     for a, name in enumerate(attributes):
         top = a * height
-        draw.text((2, top + height / 2 - 6), name[:11], fill=(0, 0, 0))
+        draw.text((2, top + height / 2 - 6), name[:13], fill=(0, 0, 0))
         if np.isfinite(target[a]):
             draw.rectangle((left, top + 2, across(target[a]), top + height / 2 - 1), fill=TRUE)
         middle = top + 0.75 * height - 1
