@@ -23,7 +23,7 @@ from jaxvision.input_pipeline import checks, images
 from jaxvision.input_pipeline import votes as votes_lib
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset, hash_split, unit_hash
 from jaxvision.input_pipeline.perception_files import Listing, Photo, attribute_matrix, list_photos
-from jaxvision.input_pipeline.perception_rows import Photos, make_dataset
+from jaxvision.input_pipeline.perception_rows import Photos, choose_attributes, make_dataset
 
 IMAGE_SIZE = 256  # where data.image_size is 0
 
@@ -98,20 +98,6 @@ def _usable(listing: Listing, path: Path, notes: list[str]) -> tuple[list[Photo]
     if not photos:
         raise UserError(f"{path}: none of the scored photos is there")
     return photos, digests
-
-
-def choose_attributes(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The attributes to use: those wanted, or all that were found.
-
-    Raises:
-      UserError: one that is wanted was not found.
-    """
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise UserError(
-            f"data.attributes: there is no {', '.join(missing)}; the data has {', '.join(found)}"
-        )
-    return wanted or found
 
 
 def _scores_from_votes(

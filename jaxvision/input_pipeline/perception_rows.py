@@ -50,6 +50,20 @@ class PhotoReader(NamedTuple):
         return {"image": self.image(int(self.numbers[row])), **own}
 
 
+def choose_attributes(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The attributes to use: those wanted, or all that were found.
+
+    Raises:
+      UserError: one that is wanted was not found.
+    """
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UserError(
+            f"data.attributes: there is no {', '.join(missing)}; the data has {', '.join(found)}"
+        )
+    return wanted or found
+
+
 def make_dataset(
     config: ConfigDict,
     photos: Photos,

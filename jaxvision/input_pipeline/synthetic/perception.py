@@ -11,7 +11,7 @@ import random
 import numpy as np
 
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset
-from jaxvision.input_pipeline.perception_rows import Photos, make_dataset
+from jaxvision.input_pipeline.perception_rows import Photos, choose_attributes, make_dataset
 from jaxvision.input_pipeline.synthetic.street_scene import Street, render
 
 VERSION = 1  # raise it with every change of what `render` or the scores give
@@ -92,7 +92,8 @@ def load(config) -> Dataset:
     size = config.data.image_size or IMAGE_SIZE
     counts = {split: int(config.data.synthetic_examples[split]) for split in SPLITS}
     names, streets, places = make_streets(config.seed, sum(counts.values()))
-    scores = make_scores(streets)
+    attributes = choose_attributes(tuple(WEIGHTS), tuple(config.data.attributes))
+    scores = make_scores(streets)[:, [list(WEIGHTS).index(name) for name in attributes]]
     # Training scenes come last, so that more of them leave validation and test as they were.
     starts = {"val": 0, "test": counts["val"], "train": counts["val"] + counts["test"]}
     splits = {s: np.arange(starts[s], starts[s] + n, dtype=np.int32) for s, n in counts.items()}
@@ -113,4 +114,4 @@ def load(config) -> Dataset:
         votes=votes,
     )
     source = "built-in synthetic street scenes (no data.path given)"
-    return make_dataset(config, photos, tuple(WEIGHTS), source, ())
+    return make_dataset(config, photos, attributes, source, ())
