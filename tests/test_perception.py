@@ -425,7 +425,7 @@ def test_another_data_sets_attributes_are_refused(finished):
     model = evaluate.load_model(other, str(workdir), {})
     rows = {"image": np.zeros((1, 40, 40, 3), np.uint8), "score": np.zeros((1, 3), np.float32)}
     with pytest.raises(UserError, match="the data has 3 attributes, the model 2"):
-        model.task.metrics(model.variables, rows, jax.random.key(0))
+        jax.eval_shape(model.task.metrics, model.variables, rows, jax.random.key(0))
 
 
 def test_fine_tuning_learns_what_was_drawn(tmp_path):
