@@ -6,6 +6,7 @@ Both sides decode the same files with the same function; see benchmarks/README.m
 """
 
 import csv
+import functools
 import math
 import os
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -21,10 +23,11 @@ from PIL import Image
 from benchmarks import jax_side
 from benchmarks.timing import Contestant, in_turn, machine, medians, write_result
 from configs import perception as perception_config
-from jaxvision import workdir
+from jaxvision import pretrained, workdir
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Split, training_split
 from jaxvision.input_pipeline.synthetic import perception as synthetic
+from jaxvision.models import encoders
 from jaxvision.run import Run, initial_state, make_optimizer
 
 FLAGS = flags.FLAGS
@@ -46,11 +49,16 @@ def make_photos(folder: Path, count: int) -> None:
 
 
 def make_config(folder: Path, batch_size: int) -> ConfigDict:
-    """configs/perception.py on the photos, streaming, with a frozen encoder (random weights)."""
+    """configs/perception.py on the photos, streaming, with a frozen encoder of random weights."""
     config = perception_config.get_config()
     config.batch_size = batch_size
     config.data.path, config.data.resident = str(folder), "false"
-    config.model.encoder.weights, config.model.encoder.freeze = "", True
+    model = encoders.make("mobilenet_v2", num_classes=0)
+    init = jax.jit(functools.partial(model.init, train=False))
+    weights = folder / "encoder.safetensors"
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    pretrained.save(weights, "mobilenet_v2", model, variables, "random, for a benchmark")
+    config.model.encoder.weights = str(weights)
     return config
 
 

@@ -56,7 +56,6 @@ def test_sampled_votes_agree_with_the_scores(photos, tmp_path):
 def test_photos_stream_in_shuffled_batches(photos, tmp_path):
     config = street_streaming.make_config(photos, 8)
     config.data.image_size = 48
-    config.model.encoder.name = "vgg_tiny"
     run = jax_side.make_run(config, str(tmp_path))
     batches = street_streaming.stream(run, 0)
     first = next(batches)
