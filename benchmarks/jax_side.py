@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from benchmarks.timing import Contestant
 from jaxvision import train
 from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
 from jaxvision.run import Run, make_optimizer, prepare
 from jaxvision.sharding import make_mesh, replicated, shard_batch
@@ -27,7 +28,7 @@ def make_run(config: ConfigDict, workdir: str) -> Run:
 
 def first_batch(run: Run) -> dict[str, np.ndarray]:
     """Batch 0 of the training stream, on the host."""
-    split, config = run.dataset.splits["train"], run.config
+    split, config = training_split(run.dataset), run.config
     rows = loader.train_rows(0, 1, config.batch_size, config.seed, len(split.names))[0]
     examples = [split.read(int(row)) for row in rows]
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
@@ -68,7 +69,7 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     """
     config = ConfigDict(run.config.to_dict())
     config.data.resident = str(resident).lower()
-    feed = loader.open_feed(run.dataset, "train", config, run.mesh)
+    feed = loader.open_training_feed(run.dataset, config, run.mesh)
     advance = train.make_advance(run, feed, 0)
     state, step = own_copy(state), 0
     on_cpu = jax.default_backend() == "cpu"

@@ -16,6 +16,7 @@ from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.workdir import write_json
 
 FILM_FPS = 2  # of a figure that moves: slow enough to follow each step of it
+ON_A_LINE = 20  # metrics; a task with one for each of many classes has more
 
 
 def say(line: str) -> None:
@@ -32,11 +33,13 @@ def duration(seconds: float) -> str:
 
 
 def table(metrics: dict[str, float]) -> str:
-    """'accuracy 0.9312  iou 0.7011': the metrics of one line.
+    """'accuracy 0.9312  iou 0.7011': the metrics of one line, the first ON_A_LINE of them.
 
     A '/' in a name marks a detail ('psnr/grid/3'): those are left to the files.
     """
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name]
+    more = len(shown) - ON_A_LINE
+    return "  ".join([*shown[:ON_A_LINE], *([f"(and {more} more)"] if more > 0 else [])])
 
 
 def describe_parameters(params: Any) -> str:

@@ -60,3 +60,52 @@ def focal_tversky(logits, labels, weights, alpha, gamma, smooth=1.0):
     index = (hits + smooth) / (hits + alpha * missed + (1 - alpha) * false + smooth)
     # The gradient of x ** gamma is infinite at 0 for gamma < 1.
     return jnp.maximum(1 - index, 1e-6) ** gamma
+
+
+def squared(predicted, targets):
+    """Squared error of each element."""
+    return jnp.square(predicted - targets)
+
+
+def huber(predicted, targets, delta=1.0):
+    """Huber's loss of each element: quadratic up to an error of `delta`, linear beyond."""
+    return optax.huber_loss(predicted, targets, delta=delta)
+
+
+def gaussian_nll(predicted, log_spread, targets):
+    """-log N(target; predicted, exp(log_spread)) of each element, less the constant."""
+    return 0.5 * jnp.square((targets - predicted) * jnp.exp(-log_spread)) + log_spread
+
+
+def ordinal(value, thresholds, ranks):
+    """Cross-entropy of the cumulative logit model (McCullagh 1980), each `rank > k` a question.
+
+    Args:
+      value: float32 [..., A].
+      thresholds: float32 [A, K - 1], increasing: P(rank > k) = sigmoid(value - thresholds[k - 1]).
+      ranks: [..., A], 1 to K.
+
+    Returns:
+      [..., A], the mean over the K - 1 questions.
+    """
+    above = (ranks[..., None] > jnp.arange(1, thresholds.shape[-1] + 1)).astype(jnp.float32)
+    logits = value[..., None] - thresholds  # [..., A, K - 1]
+    return optax.sigmoid_binary_cross_entropy(logits, above).mean(-1)
+
+
+def paired_comparison(difference, log_tie, counts):
+    """Negative log likelihood of votes: Bradley-Terry with ties (Davidson 1970, JASA 65).
+
+    Strengths exp(value) win, lose and draw in the proportion p : q : exp(log_tie) sqrt(p q).
+
+    Args:
+      difference: first value less second, [..., A].
+      log_tie: [A].
+      counts: [..., A, 3], how often the first, the second and neither was chosen.
+
+    Returns:
+      [..., A], summed over the votes.
+    """
+    draw = jnp.broadcast_to(log_tie, difference.shape)
+    logits = jnp.stack([difference / 2, -difference / 2, draw], axis=-1)
+    return -(counts * jax.nn.log_softmax(logits, axis=-1)).sum(-1)

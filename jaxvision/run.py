@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from jaxvision import logs, optimizers
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.sharding import replicated
 from jaxvision.task import Task, find_task
 from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
@@ -38,7 +38,7 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
       UserError: unknown task, model or metric.
     """
     task = find_task(config, dataset.info)
-    steps_per_epoch = max(1, round(len(dataset.splits["train"].names) / config.batch_size))
+    steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
     keep = config.checkpoint
     checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
@@ -55,7 +55,7 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
     Raises:
       UserError: the weights cannot be fetched or read, or do not fit.
     """
-    row = run.dataset.splits["train"].read(0)
+    row = training_split(run.dataset).read(0)
     batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
     key = jax.random.key(run.config.seed)
     variables = jax.jit(run.task.init)(key, batch)
@@ -119,7 +119,7 @@ def _check_best_metric(run: Run, state: TrainState) -> None:
 
 def _metric_names(run: Run, variables: Any) -> list[str]:
     """The names that evaluation will give, without running it."""
-    row = next(iter(run.dataset.splits.values())).read(0)
+    row = run.dataset.splits["val"].read(0)
     batch = {name: np.stack([array]) for name, array in row.items()}
     batch["valid"] = np.ones(1, np.float32)
     shapes = jax.eval_shape(run.task.metrics, variables, batch, jax.random.key(0))

@@ -78,6 +78,9 @@ class Task(NamedTuple):
       finish: (predict, dataset, output, fitted) -> None. Host; once, when training has ended, with
         the best checkpoint: writes what is neither a figure nor a number (a film of the test split)
         into the folder `output`. `predict` as for `predict_file`.
+      condense: (variables, batch) -> batch, or None. What a frozen part of the model makes of a
+        batch, which need not be made again at every step: resident data pass through it once,
+        before training begins. `augment`, `loss` and `metrics` take batches of both kinds.
       extensions: names of the files that `predict_file` reads; anything else in an input folder is
         not an input.
     """
@@ -100,6 +103,7 @@ class Task(NamedTuple):
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     collect: Callable[..., None] = lambda records, output: None
     finish: Callable[..., None] = lambda predict, dataset, output, fitted: None
+    condense: Callable[..., Any] | None = None
     extensions: tuple[str, ...] = IMAGES
 
 

@@ -108,12 +108,13 @@ def _cleared(sums):
 def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: list) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
     config, step = run.config, int(state.step)
-    feed = loader.open_feed(run.dataset, "train", config, run.mesh)
+    feed = loader.open_training_feed(run.dataset, config, run.mesh)
     where = "resident on the device" if feed.arrays is not None else "streaming"
     logs.say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
+    feed = _condensed(run, feed, state)
     advance = make_advance(run, feed, step)
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    validate = _make_validate(run)
+    validate = _make_validate(run, state)
     every = {
         "log": config.log.every_steps,
         "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
@@ -177,13 +178,24 @@ def _early(run: Run, notes: dict, step: int) -> bool:
     return True
 
 
-def _make_validate(run: Run) -> Callable:
+def _condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
+    """The feed with what the task's frozen parts make of it, where the task asks for that."""
+    if run.task.condense is None:
+        return feed
+    logs.say(f"the frozen part of the model sees {len(feed.split.names)} rows once")
+    variables = eval_variables(state.params, state.frozen, state.extra, {})
+    condense = jax.jit(run.task.condense)
+    return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
+
+
+def _make_validate(run: Run, state: TrainState) -> Callable:
     """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
     if "val" not in run.dataset.splits:
         return lambda state, step, notes, log: (notes, None)
     config, task = run.config, run.task
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
     rows = evaluate.figure_rows(feed, config.eval.figure_rows)
+    feed = _condensed(run, feed, state)
 
     def validate(state, step, notes, log):
         variables = eval_variables(state.params, state.frozen, state.extra, state.ema)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxvision.input_pipeline.composite import take_rows
 from jaxvision.task import Task
 
 
@@ -136,13 +137,13 @@ def run_steps(train_step: Callable, data: Any, state: TrainState, indices: jax.A
 
     Args:
       train_step: from `make_train_step`.
-      data: {name: array [N, ...]}, the whole split, on the device.
+      data: the whole split on the device, as `Feed.arrays`.
       state: the state before.
       indices: int32 [K, B], the rows of K batches.
     """
 
     def body(state, rows):
-        return train_step(state, jax.tree.map(lambda a: jnp.take(a, rows, axis=0), data)), None
+        return train_step(state, take_rows(data, rows)), None
 
     if indices.shape[0] == 1:
         return body(state, indices[0])[0]

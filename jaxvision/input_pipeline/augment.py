@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+VIEWS = 10  # that `fixed_views` has
+
 
 def resample(image, ys, xs, nearest=False):
     """Samples an image on a grid of rows `ys` and columns `xs`.
@@ -66,6 +68,44 @@ def crop_zoom_flip(key, image, mask, crop, zoom, flip, rotate90):
     image, mask = resample(image, ys, xs), resample(mask, ys, xs, nearest=True)
     image = jnp.where(flips[2], image.swapaxes(0, 1), image)
     return image, jnp.where(flips[2], mask.T, mask)
+
+
+def crop_mirror(key, image, crop):
+    """A random square of `crop` pixels of an image, mirrored left to right half of the time.
+
+    Args:
+      key: a random key.
+      image: uint8 [S, S, C].
+      crop: side of the result, pixels; at most S.
+
+    Returns:
+      float32 [crop, crop, C] in [0, 255].
+    """
+    corner_key, mirror_key = jax.random.split(key)
+    y, x = jax.random.randint(corner_key, (2,), 0, image.shape[0] - crop + 1)
+    image = jax.lax.dynamic_slice(image, (y, x, 0), (crop, crop, image.shape[-1]))
+    mirrored = jax.random.bernoulli(mirror_key)
+    return jnp.where(mirrored, image[:, ::-1], image).astype(jnp.float32)
+
+
+def fixed_views(images, crop, count):
+    """Squares of `crop` pixels that are always the same, for features that are kept.
+
+    Args:
+      images: [B, S, S, C].
+      crop: side of a view, pixels; at most S.
+      count: how many of: the centre, its mirror image, then each corner and its mirror image.
+
+    Returns:
+      [B, count, crop, crop, C].
+    """
+    rest = images.shape[1] - crop
+    places = [(rest // 2, rest // 2), (0, 0), (0, rest), (rest, 0), (rest, rest)]
+    found = []
+    for y, x in places[: -(-count // 2)]:
+        view = images[:, y : y + crop, x : x + crop]
+        found += [view, view[:, :, ::-1]]
+    return jnp.stack(found[:count], axis=1)
 
 
 def colour_jitter(key, image, brightness, contrast, saturation):

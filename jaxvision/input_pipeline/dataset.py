@@ -42,6 +42,8 @@ class Dataset(NamedTuple):
       notes: one line each for the log: what was skipped, dropped or unusual, with counts.
       info: JSON-able facts the model depends on (class names, keypoint names); kept with it.
       fingerprint: changes when the examples change; also the key of the decoded cache.
+      training: what is trained on, where that is not splits['train'] as it stands but pairs of its
+        examples, say, or some of them more than once. Evaluation never reads it.
     """
 
     source: str
@@ -49,6 +51,12 @@ class Dataset(NamedTuple):
     notes: Sequence[str]
     info: dict[str, Any]
     fingerprint: str
+    training: Split | None = None
+
+
+def training_split(dataset: Dataset) -> Split:
+    """The rows to train on."""
+    return dataset.training or dataset.splits["train"]
 
 
 def unit_hash(key: str) -> float:

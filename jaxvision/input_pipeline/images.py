@@ -1,6 +1,7 @@
 """Image files: found in a folder and decoded to uint8 arrays."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,10 +66,36 @@ def decode_mask(path: str | Path) -> np.ndarray:
     return _decode(path, _to_binary)
 
 
-def _decode(path: str | Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def decode_square(path: str | Path, size: int) -> np.ndarray:
+    """The middle square of an image, `size` pixels a side: uint8 [size, size, 3] RGB.
+
+    The shorter side is brought to `size`, so nothing is distorted. A JPEG at least twice as large
+    is decoded at a half, a quarter or an eighth, which takes that much less time.
+
+    Raises:
+      UserError: '<path>: <reason>' as decode_image.
+    """
+    return _decode(path, functools.partial(_to_square, size=size), reduced=(size, size))
+
+
+def _to_square(image: Image.Image, size: int) -> np.ndarray:
+    image = Image.fromarray(_to_rgb(image))
+    short = min(image.size)
+    left, top = (image.width - short) / 2, (image.height - short) / 2
+    box = (left, top, left + short, top + short)
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def _decode(
+    path: str | Path,
+    convert: Callable[[Image.Image], np.ndarray],
+    reduced: tuple[int, int] | None = None,
+) -> np.ndarray:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             _refuse_misread_tiff(image)
+            if reduced:
+                image.draft(None, reduced)
             image.load()
             with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to fail
                 ImageOps.exif_transpose(image, in_place=True)

@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.cache import atomic_file, cache_dir
-from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint
+from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
+from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, training_split
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 from jaxvision.sharding import replicated, shard_batch
 
@@ -32,13 +33,14 @@ class Feed(NamedTuple):
 
     Attributes:
       split: what is fed.
-      arrays: {name: [N, ...]} on the device, replicated; None when streaming.
+      arrays: {name: [N, ...]}, or a Resident composite, on the device, replicated; None when
+        streaming.
       workers: decoding processes of the streaming path; 0 decodes in threads.
       mesh: the devices.
     """
 
     split: Split
-    arrays: dict[str, jax.Array] | None
+    arrays: dict[str, jax.Array] | Resident | None
     workers: int
     mesh: Mesh
 
@@ -61,21 +63,57 @@ def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Fe
     Raises:
       UserError: data.resident is not auto, true or false.
     """
+    return _open(dataset, dataset.splits[name], name, config, mesh)
+
+
+def open_training_feed(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed:
+    """Feeds what is trained on: `training_split`, as `open_feed` would."""
+    name = "training" if dataset.training else "train"
+    return _open(dataset, training_split(dataset), name, config, mesh)
+
+
+def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
     choice = str(config.data.resident).lower()
     if choice not in ("auto", "true", "false"):
         raise UserError(f"data.resident={config.data.resident!r}: use auto, true or false")
     resident = choice == "true" or (choice == "auto" and gib(dataset) <= config.data.resident_gib)
-    split, arrays = dataset.splits[name], None
+    arrays, key = None, f"{dataset.fingerprint}_{name}"
     if resident:
-        arrays = jax.device_put(decoded(split, f"{dataset.fingerprint}_{name}"), replicated(mesh))
+        if isinstance(split.read, Composite):
+            arrays = Resident(decoded(split.read.pool, key), split.read.parts, split.read.columns)
+        else:
+            arrays = decoded(split, key)
+        arrays = jax.device_put(arrays, replicated(mesh))
     return Feed(split, arrays, config.data.workers, mesh)
 
 
+def condensed(feed: Feed, condense: Callable, batch_size: int) -> Feed:
+    """A resident feed of what `condense` makes of its batches, each row once.
+
+    Raises:
+      UserError: the feed streams.
+    """
+    if feed.arrays is None:
+        raise UserError(
+            "what a frozen encoder sees can only be kept for data that is resident: set "
+            "data.resident=true, or let the encoder see the images at every step"
+        )
+    if isinstance(feed.arrays, Resident):
+        pool = feed._replace(split=feed.split.read.pool, arrays=feed.arrays.pool)
+        pool = condensed(pool, condense, batch_size)
+        return feed._replace(arrays=feed.arrays._replace(pool=pool.arrays))
+    parts = [jax.device_get(condense(batch)) for batch in eval_batches(feed, batch_size)]
+    count = len(feed.split.names)
+    arrays = {n: np.concatenate([p[n] for p in parts])[:count] for n in parts[0] if n != "valid"}
+    return feed._replace(arrays=jax.device_put(arrays, replicated(feed.mesh)))
+
+
 def gib(dataset: Dataset) -> float:
-    """Size of all splits once decoded, GiB."""
-    rows = sum(len(split.names) for split in dataset.splits.values())
-    row = next(iter(dataset.splits.values())).read(0)
-    return rows * sum(array.nbytes for array in row.values()) / 2**30
+    """Size of all splits once decoded, GiB; of a composite, its pool's."""
+    splits = [*dataset.splits.values(), *([dataset.training] if dataset.training else [])]
+    splits = [s.read.pool if isinstance(s.read, Composite) else s for s in splits]
+    sizes = [len(s.names) * sum(a.nbytes for a in s.read(0).values()) for s in splits]
+    return sum(sizes) / 2**30
 
 
 def decoded(split: Split, key: str) -> dict[str, np.ndarray]:
@@ -169,9 +207,7 @@ def _row_or_first(position: int, size: int) -> int:
     return position if position < size else 0
 
 
-@jax.jit
-def _take(arrays, rows):
-    return {name: array[rows] for name, array in arrays.items()}
+_take = jax.jit(take_rows)
 
 
 def _gather(feed: Feed, rows: np.ndarray) -> Any:
