@@ -66,12 +66,12 @@ def torch_contestants(
 
     from benchmarks import classifier_torch, keypoints_torch, unet_torch
 
-    if (config.task, config.loss.name) == ("segmentation", "bce_dice"):
+    if config.task == "keypoints":
+        theirs = keypoints_torch
+    elif (config.task, config.loss.name) == ("segmentation", "bce_dice"):
         theirs = unet_torch
     elif (config.task, config.loss.name) == ("classification", "cross_entropy"):
         theirs = classifier_torch
-    elif config.task == "keypoints":
-        theirs = keypoints_torch
     else:
         raise ValueError(f"no PyTorch counterpart of task {config.task}: run with --no_torch")
     torch.set_num_threads(os.cpu_count())
