@@ -30,6 +30,7 @@ from jaxvision.models.perception import Head, Scorer
 from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured, find_task
 from jaxvision.visualize import places
+from tests.tiny import overridden
 
 ATTRIBUTES = ("a", "b", "c")
 
@@ -48,13 +49,7 @@ def tiny_config(**overrides):
     config.eval.figure_rows = 2
     config.eval.every_epochs = 2.0
     config.log.every_steps = 2
-    for name, value in overrides.items():
-        section, _, field = name.rpartition("__")
-        target = config
-        for part in section.split("__") if section else []:
-            target = target[part]
-        target[field] = value
-    return config
+    return overridden(config, overrides)
 
 
 def open_task(**overrides):

@@ -25,6 +25,11 @@ def tiny_config(**overrides):
     config.train.steps = 6
     config.eval.every_epochs = 1.0
     config.log.every_steps = 1
+    return overridden(config, overrides)
+
+
+def overridden(config, overrides):
+    """The config with 'section__field' = value set in it."""
     for name, value in overrides.items():
         section, _, field = name.rpartition("__")
         target = config

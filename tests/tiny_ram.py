@@ -1,6 +1,7 @@
 """configs/ram.py made tiny."""
 
 from configs import ram
+from tests.tiny import overridden
 
 
 def ram_config(variant="", **overrides):
@@ -27,10 +28,4 @@ def ram_config(variant="", **overrides):
     config.train.ema_decay = 0.0
     config.eval.every_epochs = 1.0
     config.log.every_steps = 1
-    for name, value in overrides.items():
-        section, _, field = name.rpartition("__")
-        target = config
-        for part in section.split("__") if section else []:
-            target = target[part]
-        target[field] = value
-    return config
+    return overridden(config, overrides)

@@ -5,7 +5,6 @@ centre) and a light of its own, so that only the expression tells its class: how
 and opens, how the brows stand, how wide the eyes are.
 """
 
-import functools
 import math
 import random
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from jaxvision.input_pipeline.dataset import SPLITS, Dataset, Split, fingerprint
-from jaxvision.input_pipeline.labelled import to_square
+from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.input_pipeline.synthetic.drawn_classes import make_dataset
 
 VERSION = 1  # part of the fingerprint: raise it with every change of what `render` returns
 CANVAS = 160  # pixels a side; the picture is drawn there and then reduced
@@ -97,30 +96,8 @@ class Face(NamedTuple):
 
 def load(config: Any) -> Dataset:
     """Faces as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s."""
-    side, channels, seed = config.data.image_size, config.data.channels, config.seed
-    splits = {}
-    for split in SPLITS:
-        count = config.data.synthetic_examples.get(split, 0)
-        if count:
-            read = functools.partial(_read, seed=seed, split=split, side=side, channels=channels)
-            splits[split] = Split([f"{split}_{i:05d}" for i in range(count)], read, count)
-    train = len(splits["train"].names) if "train" in splits else 0
-    counts = [len(range(i, train, len(CLASSES))) for i in range(len(CLASSES))]
-    examples = dict(config.data.synthetic_examples)
-    return Dataset(
-        source="built-in cartoon faces of 7 expressions (data.path is not set)",
-        splits=splits,
-        notes=[],
-        info={"classes": list(CLASSES), "train_counts": counts, "channels": channels},
-        fingerprint=fingerprint(["expressions", VERSION, seed, side, channels, examples]),
-    )
-
-
-def _read(row: int, seed: int, split: str, side: int, channels: int) -> dict[str, np.ndarray]:
-    label = row % len(CLASSES)
-    picture = render(random.Random(f"{seed} {split} {row}"), CLASSES[label])
-    image = to_square(np.asarray(picture), side, channels)
-    return {"image": image, "label": np.asarray(label, np.int32)}
+    source = "built-in cartoon faces of 7 expressions (data.path is not set)"
+    return make_dataset(config, source, CLASSES, render, ("expressions", VERSION))
 
 
 def render(rng: random.Random, name: str) -> Image.Image:

@@ -3,7 +3,6 @@
 Enough to see that a run works; what tells the kinds apart is colour and layout alone.
 """
 
-import functools
 import math
 import random
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from jaxvision.input_pipeline.dataset import SPLITS, Dataset, Split, fingerprint
-from jaxvision.input_pipeline.labelled import to_square
+from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.input_pipeline.synthetic.drawn_classes import make_dataset
 
 VERSION = 1  # part of the fingerprint: raise it with every change of what `render` returns
 CLASSES = ("beach", "city", "field", "forest", "mountain")
@@ -21,29 +20,8 @@ CANVAS = 256  # pixels a side
 
 def load(config: Any) -> Dataset:
     """Views as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s."""
-    side, channels, seed = config.data.image_size, config.data.channels, config.seed
-    examples, splits = dict(config.data.synthetic_examples), {}
-    for split in SPLITS:
-        count = examples.get(split, 0)
-        if count:
-            read = functools.partial(_read, seed=seed, split=split, side=side, channels=channels)
-            splits[split] = Split([f"{split}_{i:05d}" for i in range(count)], read, count)
-    train = examples.get("train", 0)
-    counts = [len(range(i, train, len(CLASSES))) for i in range(len(CLASSES))]
-    return Dataset(
-        source="built-in views of 5 kinds of places (data.path is not set)",
-        splits=splits,
-        notes=[],
-        info={"classes": list(CLASSES), "train_counts": counts, "channels": channels},
-        fingerprint=fingerprint(["scenes", VERSION, seed, side, channels, examples]),
-    )
-
-
-def _read(row: int, seed: int, split: str, side: int, channels: int) -> dict[str, np.ndarray]:
-    label = row % len(CLASSES)
-    picture = render(random.Random(f"{seed} {split} {row}"), CLASSES[label])
-    image = to_square(np.asarray(picture), side, channels)
-    return {"image": image, "label": np.asarray(label, np.int32)}
+    source = "built-in views of 5 kinds of places (data.path is not set)"
+    return make_dataset(config, source, CLASSES, render, ("scenes", VERSION))
 
 
 def render(rng: random.Random, name: str) -> Image.Image:
