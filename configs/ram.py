@@ -6,9 +6,9 @@ python main.py --config=configs/ram.py:mnist --workdir=workdir/mnist --config.da
 After the colon: mnist, translated, cluttered60, cluttered100 (a classifier that sees glimpses) or
 cifar10 (an autoencoder that does); without it, an autoencoder on built-in data.
 
-The second command reached a test error of 1.68 % (3.83 % without averaging over rollouts; 13.4 % with
-random glimpses; the paper has 1.29 %) in 11 min, and the first 17.70 dB on its test split (17.41 with
-random glimpses) in 3 min 48 s; on 2 busy CPU cores (AMD EPYC, seed 0, jax 0.10.2).
+The second command reached a test error of 1.68 % (3.83 % without averaging over rollouts; 13.4 %
+with random glimpses; the paper has 1.29 %) in 11 min, and the first 17.70 dB on its test split
+(17.41 with random glimpses) in 3 min 48 s; on 2 busy CPU cores (AMD EPYC, seed 0, jax 0.10.2).
 """
 
 from configs import common
