@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxvision import train, workdir
 from jaxvision.errors import UserError
+from jaxvision.train_state import create_state, make_train_step
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 ROOT = Path(__file__).parents[1]
@@ -216,3 +220,20 @@ def test_many_steps_a_call_equal_single_steps(tmp_path):
         single,
         jax.device_get(state.params),
     )
+
+
+def test_a_gradient_that_is_not_finite_is_marked_before_it_can_be_saved():
+    def loss(params, extra, batch, key):
+        root = jnp.sqrt(params["w"])  # 0 at 0, where its slope is infinite
+        return root, (extra, {"loss": (root, jnp.ones(()))})
+
+    task = types.SimpleNamespace(
+        augment=lambda key, batch: batch, loss=loss, trainable=lambda path: True
+    )
+    optimizer = optax.sgd(0.1)
+    state = create_state(task, optimizer, {"params": {"w": jnp.zeros(())}}, {}, ema=False)
+    step = make_train_step(
+        task, optax.with_extra_args_support(optimizer), seed=0, ema_decay=0, accumulate_steps=1
+    )
+    after = step(state, {})
+    assert np.isfinite(float(after.sums["loss"][0])) and int(after.bad_step) == 1
