@@ -28,7 +28,7 @@ def get_config():
     config.data.test_cities = ()  # of data.split=city; (): chosen by hash
     config.data.folds = 0  # > 0: that many equal parts by hash, of which ...
     config.data.fold = 0  # ... this one is the test split
-    # An attribute by whose score photos are repeated until each tenth of its range has as many.
+    # An attribute: training draws photos from every tenth of the range of its scores equally often.
     config.data.oversample = ""
     # > 0: a frozen encoder sees so many views of each photo once (centre, mirrored centre, corners,
     # theirs; 10 at most), and training draws from what it made of them: colours do not vary.

@@ -92,8 +92,8 @@ def calibrate(variables, images):
 
 
 def save_encoder(path, variables):
-    """Writes the layers of MobileNetV2(num_classes=None) as our safetensors."""
-    model = encoders.make("mobilenet_v2")
+    """Writes the layers of MobileNetV2(num_classes=0) as our safetensors: all but the classifier."""
+    model = encoders.make("mobilenet_v2", num_classes=0)
     layers = set(model.layer_order())
     kept = {
         collection: {k: v for k, v in tree.items() if k in layers}

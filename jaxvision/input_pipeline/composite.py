@@ -1,4 +1,4 @@
-"""Rows made of others: pairs of photos, or photos repeated, that hold each photo once."""
+"""Rows made of others: pairs of photos, say, that hold each photo once."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Composite(NamedTuple):
 
     Attributes:
       pool: each example once.
-      parts: int32 [rows], or [rows, k] for rows that stack k of the pool.
+      parts: int32 [rows, k]: each row stacks k of the pool.
       columns: {name: array [rows, ...]}, what is known of the rows themselves.
     """
 
@@ -23,12 +23,8 @@ class Composite(NamedTuple):
     columns: dict[str, np.ndarray]
 
     def __call__(self, row: int) -> dict[str, np.ndarray]:
-        part = self.parts[row]
-        if part.ndim == 0:
-            found = self.pool.read(int(part))
-        else:
-            read = [self.pool.read(int(i)) for i in part]
-            found = {name: np.stack([one[name] for one in read]) for name in read[0]}
+        read = [self.pool.read(int(i)) for i in self.parts[row]]
+        found = {name: np.stack([one[name] for one in read]) for name in read[0]}
         return {**found, **{name: column[row] for name, column in self.columns.items()}}
 
 

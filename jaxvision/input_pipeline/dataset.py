@@ -43,7 +43,7 @@ class Dataset(NamedTuple):
       info: JSON-able facts the model depends on (class names, keypoint names); kept with it.
       fingerprint: changes when the examples change; also the key of the decoded cache.
       training: what is trained on, where that is not splits['train'] as it stands but pairs of its
-        examples, say, or some of them more than once. Evaluation never reads it.
+        examples, say. Evaluation never reads it.
     """
 
     source: str

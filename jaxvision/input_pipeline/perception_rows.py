@@ -106,7 +106,10 @@ def make_dataset(
         scale = score_scale.measure_scale(scores, tuple(attributes), config.data.target)
         shares = {s: _shares(score_scale.to_target(scale, photos.scores[splits[s]])) for s in made}
         info = {**score_scale.to_info(scale), "shares": shares, "image_size": photos.size}
-        training = _training(config, made["train"], votes["train"], scale, notes)
+        if config.data.oversample:
+            made["train"] = _drawn_evenly(config, made["train"], scale, notes)
+        if config.loss.votes > 0:
+            training = _pair_split(made["train"], votes["train"], len(attributes), notes)
     key = [photos.version, config.data.target, photos.scores.tobytes()]
     key += [table.tobytes() for table in votes.values()]
     key += [number for numbers in splits.values() for number in (*numbers, "|")]
@@ -123,48 +126,38 @@ def _shares(targets: np.ndarray) -> list[list[float]]:
     return found
 
 
-def _training(
-    config: ConfigDict,
-    train: Split,
-    votes: np.ndarray,
-    scale: score_scale.Scale,
-    notes: list[str],
-) -> Split | None:
-    """Pairs, or photos repeated, where the config asks for them; None: the split as it stands."""
-    columns = {"score": train.read.columns["score"]}
-    pool = train._replace(read=train.read._replace(columns=columns))
+def _drawn_evenly(
+    config: ConfigDict, train: Split, scale: score_scale.Scale, notes: list[str]
+) -> Split:
+    """The split, every tenth of the range of data.oversample drawn equally often."""
     if config.loss.votes > 0:
-        if config.data.oversample:
-            raise UserError(
-                "data.oversample repeats photos, and loss.votes trains on pairs: drop one of them"
-            )
-        return _pair_split(pool, votes, len(scale.attributes), notes)
-    if config.data.oversample:
-        rows = oversampled(columns["score"], scale, config.data.oversample)
-        notes.append(f"oversampled to {len(rows)} rows by {config.data.oversample!r}")
-        names = [f"{train.names[row]}_{i}" for i, row in enumerate(rows)]
-        return Split(names, Composite(pool, rows.astype(np.int32), {}), train.examples)
-    return None
+        raise UserError(
+            "data.oversample draws photos, and loss.votes trains on pairs: drop one of them"
+        )
+    weights = even_tenths(train.read.columns["score"], scale, config.data.oversample)
+    notes.append(f"each tenth of the range of {config.data.oversample!r} is drawn equally often")
+    return train._replace(weights=weights.tobytes())
 
 
-def _pair_split(pool: Split, table: np.ndarray, attributes: int, notes: list[str]) -> Split:
-    """The pairs that were voted on, from votes int32 [V, 4] between rows of the pool."""
+def _pair_split(train: Split, table: np.ndarray, attributes: int, notes: list[str]) -> Split:
+    """The pairs that were voted on, from votes int32 [V, 4] between rows of train."""
     if not len(table):
         raise UserError(
             "loss.votes is set, but there are no votes between training photos: give votes.csv "
             "(left,right,choice,attribute), or set loss.votes=0"
         )
     pairs, votes = votes_lib.pairs(table, attributes)
-    alone = pool.examples - len(np.unique(pairs))
+    alone = train.examples - len(np.unique(pairs))
     if alone:
-        notes.append(f"{alone} of {pool.examples} training photos are in no vote: not trained on")
+        notes.append(f"{alone} of {train.examples} training photos are in no vote: not trained on")
     notes.append(f"training on {len(table)} votes between {len(pairs)} pairs of photos")
-    names = [f"{pool.names[left]}|{pool.names[right]}" for left, right in pairs]
-    return Split(names, Composite(pool, pairs, {"votes": votes}), pool.examples)
+    names = [f"{train.names[left]}|{train.names[right]}" for left, right in pairs]
+    pool = train._replace(read=train.read._replace(columns={"score": train.read.columns["score"]}))
+    return Split(names, Composite(pool, pairs, {"votes": votes}), train.examples)
 
 
-def oversampled(scores: np.ndarray, scale: score_scale.Scale, attribute: str) -> np.ndarray:
-    """Rows, some repeatedly, so that every tenth of the range of an attribute has as many.
+def even_tenths(scores: np.ndarray, scale: score_scale.Scale, attribute: str) -> np.ndarray:
+    """`Split.weights` with which every tenth of the range of an attribute is drawn equally often.
 
     Args:
       scores: float32 [N, A], raw.
@@ -172,7 +165,7 @@ def oversampled(scores: np.ndarray, scale: score_scale.Scale, attribute: str) ->
       attribute: in the scale's.
 
     Returns:
-      int [M]; photos without this score are left out.
+      float32 [N]; 0 for photos without this score.
     """
     if attribute not in scale.attributes:
         raise UserError(
@@ -180,8 +173,9 @@ def oversampled(scores: np.ndarray, scale: score_scale.Scale, attribute: str) ->
             f"{', '.join(scale.attributes)}, or ''"
         )
     column = scores[:, scale.attributes.index(attribute)]
-    low, high = np.nanmin(column), np.nanmax(column)
-    tenth = np.minimum((column - low) / (high - low) * 10, 9)
-    groups = [np.flatnonzero(np.floor(tenth) == i) for i in range(10)]  # NaN is in none
-    most = max(len(group) for group in groups)
-    return np.concatenate([np.resize(group, most) for group in groups if len(group)])
+    known = np.isfinite(column)
+    low, high = column[known].min(), column[known].max()
+    tenth = np.minimum((column[known] - low) / (high - low) * 10, 9).astype(int)
+    weights = np.zeros(len(column), np.float32)
+    weights[known] = 1 / np.bincount(tenth)[tenth]
+    return weights
