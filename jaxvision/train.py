@@ -182,7 +182,7 @@ def _condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
     """The feed with what the task's frozen parts make of it, where the task asks for that."""
     if run.task.condense is None:
         return feed
-    logs.say(f"the frozen part of the model sees {len(feed.split.names)} rows once")
+    logs.say(f"the frozen part of the model sees {feed.split.examples} examples once")
     variables = eval_variables(state.params, state.frozen, state.extra, {})
     condense = jax.jit(run.task.condense)
     return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)

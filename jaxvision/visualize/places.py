@@ -6,11 +6,13 @@ from importlib import resources
 
 import numpy as np
 
+MAP_COLUMNS = 4  # panels side by side
+
 
 def draw_map(places: np.ndarray, scores: np.ndarray, attributes: Sequence[str]) -> np.ndarray:
     """Points coloured by score, one panel an attribute: uint8 [H, W, 3].
 
-    Places that lie far apart (cities) get a row each, the largest three.
+    Places that lie far apart (cities) get rows of their own, the largest three.
 
     Args:
       places: float [N, 2], latitude and longitude in degrees; rows with NaN are left out.
@@ -24,11 +26,15 @@ def draw_map(places: np.ndarray, scores: np.ndarray, attributes: Sequence[str]) 
     places, scores = places[known], scores[known]
     groups = group_places(places)[:3]
     low, high = colour_limits(scores)
-    size = (3.0 * len(attributes) + 0.8, 2.8 * len(groups))
+    columns = min(len(attributes), MAP_COLUMNS)
+    lines = -(-len(attributes) // columns)  # of panels, for each group
+    size = (3.0 * columns + 0.8, 2.8 * lines * len(groups))
     figure = Figure(figsize=size, dpi=90, layout="constrained")
-    panels = np.atleast_2d(figure.subplots(len(groups), len(attributes), squeeze=False))
-    for group, row in zip(groups, panels, strict=True):
-        for a, (panel, name) in enumerate(zip(row, attributes, strict=True)):
+    panels = figure.subplots(lines * len(groups), columns, squeeze=False)
+    for group, rows in zip(groups, np.split(panels, len(groups)), strict=True):
+        for panel in rows.flat[len(attributes) :]:
+            panel.axis("off")
+        for a, (panel, name) in enumerate(zip(rows.flat, attributes, strict=False)):
             latitude, longitude = places[group].T
             points = panel.scatter(
                 longitude, latitude, c=scores[group, a], s=9, cmap="viridis", vmin=low, vmax=high
