@@ -122,6 +122,7 @@ def _mnist(config):
     """28 x 28: 6 glimpses of 8 x 8, one scale."""
     _classifier(config)
     config.model.first = "learned"  # a random place wastes one glimpse in six
+    config.optimizer.learning_rate = 3e-3
     config.train.epochs = 100
     config.train.ema_decay = 0.999
     config.eval.every_epochs = 10.0

@@ -150,10 +150,11 @@ class Glimpse(nn.Module):
         # REINFORCE is noise for the most part, and Adam's steps are as large for noise: plain
         # weights on a ReLU state that grows drive tanh to its ends within a few epochs, where no
         # gradient brings it back and every glimpse falls on one corner. On a state of unit size,
-        # with the layer's scale outside its weights, a step moves the mean a sixteenth as far.
+        # with the layer's scale outside its weights, a step moves the mean a sixteenth as far. It
+        # starts with every mean near the middle: from far out, half of them never come back.
         seen = seen.astype(jnp.float32)
         seen /= jnp.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6)
-        location = nn.Dense(2, name="location", kernel_init=nn.initializers.normal(1.0))
+        location = nn.Dense(2, name="location", kernel_init=nn.initializers.normal(0.1))
         next_mean = jnp.tanh(location(seen) / self.hidden**0.5)
         next_log_std = jnp.full_like(next_mean, jnp.log(self.std))
         if self.learn_std:
