@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks import unet_torch
+from benchmarks import torch_side, unet_torch
 from jaxvision.models import cnn, encoders, resnet
 from jaxvision.models.preprocess import UNIT_MEAN, UNIT_STD
 
@@ -109,20 +109,11 @@ def make_model(config, batch: dict[str, np.ndarray]) -> Classifier:
 
 
 def make_train_step(model: Classifier, config, batch: dict[str, np.ndarray]) -> Callable:
-    """Returns step() -> loss, as `unet_torch.make_train_step`."""
-    batch = {**batch, "label": batch["label"].astype(np.int64)}
-    return unet_torch.make_train_step(model, config, batch, "label", F.cross_entropy)
+    """Returns step() -> loss."""
+    truth = [batch["label"].astype(np.int64)]
+    return torch_side.train_step(model, config, batch["image"], truth, F.cross_entropy)
 
 
 def make_predict(model: Classifier, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
     """Returns predict() -> logits float32 [B, K] of uint8 images on the host."""
-    images = unet_torch.host_tensor(images)
-    device = next(model.parameters()).device
-    model.eval()
-
-    @torch.inference_mode()
-    def predict():
-        with unet_torch.autocast(device, config.train.dtype):
-            return model(images.to(device, non_blocking=True))
-
-    return predict
+    return torch_side.inference(model, config, images, lambda logits: logits)

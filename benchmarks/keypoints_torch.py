@@ -4,6 +4,7 @@ The same graph, widths, losses and optimizer. As in `unet_torch`, a stride 2 con
 side by one pixel where SAME may pad the far side alone; the arithmetic is as much.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.unet_torch import autocast, host_tensor
+from benchmarks import torch_side
 from jaxvision.models.keypoints import STRIDE
 from jaxvision.tasks.keypoints import PEAK_RADIUS
 
@@ -90,47 +91,15 @@ def points_loss(heatmaps, points, visible, options):
 def make_train_step(
     model: HeatmapNet, config, batch: dict[str, np.ndarray]
 ) -> Callable[[], torch.Tensor]:
-    """Returns step() -> loss: trains on the batch, which starts as uint8 on the host.
-
-    Clipping and AdamW as in `unet_torch.make_train_step`. No augmentation.
-    """
-    images, points, visible = (host_tensor(batch[n]) for n in ("image", "points", "visible"))
-    device, options = next(model.parameters()).device, config.optimizer
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(
-        groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
-    model.train()
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        there = [tensor.to(device, non_blocking=True) for tensor in (images, points, visible)]
-        with autocast(device, config.train.dtype):
-            heatmaps = model(there[0])
-        loss = points_loss(heatmaps, *there[1:], config.loss)
-        loss.backward()
-        if options.clip_norm > 0:
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    """Returns step() -> loss."""
+    loss_of = functools.partial(points_loss, options=config.loss)
+    truth = batch["points"], batch["visible"]
+    return torch_side.train_step(model, config, batch["image"], truth, loss_of)
 
 
 def make_predict(model: HeatmapNet, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
     """Returns predict() -> points float32 [B, K, 2] of uint8 images on the host."""
-    images, device = host_tensor(images), next(model.parameters()).device
-    model.eval()
-
-    @torch.inference_mode()
-    def predict():
-        with autocast(device, config.train.dtype):
-            heatmaps = model(images.to(device, non_blocking=True))
-        return peak_position(heatmaps)
-
-    return predict
+    return torch_side.inference(model, config, images, peak_position)
 
 
 def peak_position(heatmaps):

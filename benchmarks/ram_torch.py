@@ -5,12 +5,15 @@ image that a patch leaves; `Vectorised` cuts a whole batch by one gather from im
 Both step through the glimpses in a Python loop. Layers, loss and optimizer are ours.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from benchmarks import torch_side
 
 
 class Looped:
@@ -96,24 +99,17 @@ class RAM(nn.Module):
         return self.classifier(state), torch.stack(log_probs), torch.stack(baselines)
 
 
+def hybrid_loss(rollout, labels, policy_weight):
+    """Cross-entropy, the baseline's squared error, and REINFORCE, as `tasks.attention`."""
+    logits, log_probs, baselines = rollout
+    reward = (logits.argmax(1) == labels).float()
+    policy_loss = -(log_probs * (reward - baselines).detach()).sum(0).mean()
+    baseline_loss = F.mse_loss(baselines, reward.expand_as(baselines))
+    return F.cross_entropy(logits, labels) + baseline_loss + policy_weight * policy_loss
+
+
 def make_train_step(model: RAM, config, batch: dict[str, np.ndarray]) -> Callable[[], torch.Tensor]:
-    """Returns step() -> loss on a batch that starts on the host as uint8; no moving average."""
-    images, labels = torch.from_numpy(batch["image"]), torch.from_numpy(batch["label"]).long()
-    device, weight = next(model.parameters()).device, config.loss.policy_weight
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.optimizer.learning_rate, weight_decay=0.0, fused=True
-    )
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        truth = labels.to(device, non_blocking=True)
-        logits, log_probs, baselines = model(images.to(device, non_blocking=True))
-        reward = (logits.argmax(1) == truth).float()
-        policy_loss = -(log_probs * (reward - baselines).detach()).sum(0).mean()
-        loss = F.cross_entropy(logits, truth) + F.mse_loss(baselines, reward.expand_as(baselines))
-        (loss + weight * policy_loss).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    """Returns step() -> loss; no moving average."""
+    loss_of = functools.partial(hybrid_loss, policy_weight=config.loss.policy_weight)
+    truth = [batch["label"].astype(np.int64)]
+    return torch_side.train_step(model, config, batch["image"], truth, loss_of)

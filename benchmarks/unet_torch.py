@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import torch_side
 from jaxvision.models import encoders, unet
 from jaxvision.models.mobilenet_v2 import GROUPS, MobileNetV2, divisible
 
@@ -135,56 +136,12 @@ def bce_dice(logits, mask):
 
 
 def make_train_step(
-    model: nn.Module, config, batch: dict[str, np.ndarray], target="mask", loss_of=bce_dice
+    model: UNet, config, batch: dict[str, np.ndarray]
 ) -> Callable[[], torch.Tensor]:
-    """Returns step() -> loss: trains on the batch, which starts as uint8 on the host.
-
-    `loss_of` takes the model's output and batch[target]. Clipping and AdamW (decay on kernels
-    alone) as in `jaxvision.optimizers`; in bfloat16 where train.dtype says so. No augmentation.
-    """
-    images, truth = host_tensor(batch["image"]), host_tensor(batch[target])
-    device, options = next(model.parameters()).device, config.optimizer
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(
-        groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
-    model.train()
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, config.train.dtype):
-            logits = model(images.to(device, non_blocking=True))
-        loss = loss_of(logits, truth.to(device, non_blocking=True))
-        loss.backward()
-        if options.clip_norm > 0:
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    """Returns step() -> loss."""
+    return torch_side.train_step(model, config, batch["image"], [batch["mask"]], bce_dice)
 
 
 def make_predict(model: UNet, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
     """Returns predict() -> probabilities float32 [B, H, W] of uint8 images on the host."""
-    images, device = host_tensor(images), next(model.parameters()).device
-    model.eval()
-
-    @torch.inference_mode()
-    def predict():
-        with autocast(device, config.train.dtype):
-            return model(images.to(device, non_blocking=True)).sigmoid()
-
-    return predict
-
-
-def host_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor on the host, from where a GPU can fetch it on its own."""
-    tensor = torch.from_numpy(np.array(array))
-    return tensor.pin_memory() if torch.cuda.is_available() else tensor
-
-
-def autocast(device: torch.device, dtype: str):
-    """The mixed precision that stands for `train.dtype`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+    return torch_side.inference(model, config, images, torch.sigmoid)

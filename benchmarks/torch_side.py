@@ -1,0 +1,78 @@
+"""The train step and the inference of every PyTorch model that ours are timed beside."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def train_step(
+    model: nn.Module,
+    config,
+    images: np.ndarray,
+    truth: Sequence[np.ndarray],
+    loss_of: Callable[..., torch.Tensor],
+) -> Callable[[], torch.Tensor]:
+    """Returns step() -> loss: trains on one batch, which starts on the host. No augmentation.
+
+    Clipping and AdamW (decay on kernels alone) as in `jaxvision.optimizers`; in bfloat16 where
+    train.dtype says so.
+
+    Args:
+      model: on its device.
+      config: the run's.
+      images: uint8 [B, H, W, C].
+      truth: arrays of B rows.
+      loss_of: (the model's output, *truth) -> loss.
+    """
+    batch = [host_tensor(array) for array in (images, *truth)]
+    device, options = next(model.parameters()).device, config.optimizer
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(
+        groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )
+    model.train()
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        pixels, *known = (tensor.to(device, non_blocking=True) for tensor in batch)
+        with autocast(device, config.train.dtype):
+            output = model(pixels)
+        loss = loss_of(output, *known)
+        loss.backward()
+        if options.clip_norm > 0:
+            nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def inference(
+    model: nn.Module, config, images: np.ndarray, finish: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[], torch.Tensor]:
+    """Returns predict() -> finish(the model's output) for uint8 images that start on the host."""
+    images, device = host_tensor(images), next(model.parameters()).device
+    model.eval()
+
+    @torch.inference_mode()
+    def predict():
+        with autocast(device, config.train.dtype):
+            outputs = model(images.to(device, non_blocking=True))
+        return finish(outputs)
+
+    return predict
+
+
+def host_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the host, from where a GPU can fetch it on its own."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+def autocast(device: torch.device, dtype: str):
+    """The mixed precision that stands for `train.dtype`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
