@@ -92,7 +92,7 @@ def calibrate(variables, images):
 
 
 def save_encoder(path, variables):
-    """Writes the layers of MobileNetV2(num_classes=0) as our safetensors: all but the classifier."""
+    """Writes all layers but the classifier as our safetensors: MobileNetV2(num_classes=0)."""
     model = encoders.make("mobilenet_v2", num_classes=0)
     layers = set(model.layer_order())
     kept = {
