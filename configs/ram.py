@@ -133,8 +133,7 @@ def _translated(config):
     _mnist(config)
     config.canvas.size = 60
     config.model.glimpses, config.model.size, config.model.patches = 8, 12, 3
-    config.model.std = 0.15
-    config.model.first = "random"
+    config.model.std = 0.1
 
 
 def _cluttered60(config):
