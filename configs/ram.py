@@ -70,6 +70,7 @@ def _base():
         std=0.05,  # of the policy, where an image is 2 wide
         learn_std=False,  # the policy also says its std, which starts there
         heads_train_core=False,  # the policy's and the baseline's gradients reach the core
+        policy_sees="state",  # the core's (the paper's) | glimpse: and the last patches and place
     )
 
     config.loss = dict(
@@ -134,6 +135,7 @@ def _translated(config):
     config.canvas.size = 60
     config.model.glimpses, config.model.size, config.model.patches = 8, 12, 3
     config.model.std = 0.1
+    config.model.policy_sees = "glimpse"
 
 
 def _cluttered60(config):

@@ -45,12 +45,13 @@ def part_of_loss(config, batch, part):
 
 
 @functools.cache
-def gradients(head, core, first, heads_train_core=False):
+def gradients(head, core, first, policy_sees="state", heads_train_core=False):
     """({part: {path: gradient}}, {path: gradient of the task's whole loss}) on random images."""
     config = ram_config(
         model__head=head,
         model__core=core,
         model__first=first,
+        model__policy_sees=policy_sees,
         model__heads_train_core=heads_train_core,
         loss__reward="correct" if head == "classifier" else "error_drop",
     )
@@ -79,6 +80,7 @@ SYSTEMS = [
     ("classifier", "rnn", "random"),
     ("classifier", "lstm", "learned"),
     ("decoder", "gru", "centre"),
+    ("classifier", "rnn", "learned", "glimpse"),
 ]
 
 
@@ -89,10 +91,10 @@ def belongs(path, first):
     return "baseline" if path[:1] == BASELINE else "head"
 
 
-@pytest.mark.parametrize("head, core, first", SYSTEMS)
-def test_each_parameter_learns_by_one_part_of_the_loss_alone(head, core, first):
-    parts, _ = gradients(head, core, first)
-    seen = set()
+@pytest.mark.parametrize("system", SYSTEMS, ids=" ".join)
+def test_each_parameter_learns_by_one_part_of_the_loss_alone(system):
+    parts, _ = gradients(*system)
+    first, seen = system[2], set()
     for part, found in parts.items():
         for path, gradient in found.items():
             if belongs(path, first) == part:
@@ -104,9 +106,9 @@ def test_each_parameter_learns_by_one_part_of_the_loss_alone(head, core, first):
     assert ("first_location" in {path[0] for path in parts["head"]}) == (first == "learned")
 
 
-@pytest.mark.parametrize("head, core, first", SYSTEMS)
-def test_the_hybrid_loss_is_the_sum_of_its_parts(head, core, first):
-    parts, whole = gradients(head, core, first)
+@pytest.mark.parametrize("system", SYSTEMS, ids=" ".join)
+def test_the_hybrid_loss_is_the_sum_of_its_parts(system):
+    parts, whole = gradients(*system)
     for path, gradient in whole.items():
         total = sum(parts[part][path] for part in PARTS)
         np.testing.assert_allclose(gradient, total, rtol=1e-4, atol=1e-6, err_msg=str(path))

@@ -18,6 +18,7 @@ CORES = {
 }
 FIRST = ("random", "learned", "centre")
 HEADS = ("classifier", "decoder")
+POLICY_SEES = ("state", "glimpse")
 
 
 class Rollout(NamedTuple):
@@ -122,6 +123,7 @@ class Glimpse(nn.Module):
     std: float
     learn_std: bool
     heads_train_core: bool
+    policy_sees: str
     dtype: Any
 
     @nn.compact
@@ -144,7 +146,8 @@ class Glimpse(nn.Module):
         sampled = jax.lax.stop_gradient(sampled)
         place = jnp.clip(sampled, -1.0, 1.0)
         patches = self.retina.look(padded, place)  # [B, patches, size, size, C]
-        glimpse = self._describe(patches.reshape(len(patches), -1), place)
+        pixels = patches.reshape(len(patches), -1)
+        glimpse = self._describe(pixels, place)
         carry, hidden = CORES[self.core](self.hidden, dtype=self.dtype, name="core")(carry, glimpse)
         seen = hidden if self.heads_train_core else jax.lax.stop_gradient(hidden)
         # REINFORCE is noise for the most part, and Adam's steps are as large for noise: plain
@@ -154,6 +157,10 @@ class Glimpse(nn.Module):
         # starts with every mean near the middle: from far out, half of them never come back.
         seen = seen.astype(jnp.float32)
         seen /= jnp.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6)
+        if self.policy_sees == "glimpse":
+            # A classifier's state forgets where the thing is; the last patches and their place tell
+            # it by a weighted sum, which this layer can learn.
+            seen = jnp.concatenate([seen, 3 * pixels, place], axis=-1)
         location = nn.Dense(2, name="location", kernel_init=nn.initializers.normal(0.1))
         next_mean = jnp.tanh(location(seen) / self.hidden**0.5)
         next_log_std = jnp.full_like(next_mean, jnp.log(self.std))
@@ -193,6 +200,8 @@ class RAM(nn.Module):
       std: of the policy's Gaussian, in units of half an image.
       learn_std: the location network also says the std; `std` is where it starts.
       heads_train_core: let the gradients of location and baseline heads into the core.
+      policy_sees: 'state', the core's alone, as in the paper, or 'glimpse', that and the pixels and
+        the place of the last glimpse.
       dtype: of the compute; parameters, locations and outputs are float32.
     """
 
@@ -211,6 +220,7 @@ class RAM(nn.Module):
     std: float = 0.05
     learn_std: bool = False
     heads_train_core: bool = False
+    policy_sees: str = "state"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -240,6 +250,7 @@ class RAM(nn.Module):
             self.std,
             self.learn_std,
             self.heads_train_core,
+            self.policy_sees,
             self.dtype,
             name="glimpse",
         )

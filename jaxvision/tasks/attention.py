@@ -20,7 +20,7 @@ from jaxvision import glimpse_files, metrics_attention, reinforce
 from jaxvision.errors import UserError
 from jaxvision.glimpses import FIXED, fixed_locations
 from jaxvision.input_pipeline import clutter, images
-from jaxvision.models.ram import CORES, FIRST, HEADS, RAM, Retina
+from jaxvision.models.ram import CORES, FIRST, HEADS, POLICY_SEES, RAM, Retina
 from jaxvision.task import Measured, Task
 from jaxvision.visualize import glimpses as figures
 
@@ -91,6 +91,7 @@ def _check(config, info):
         ("model.head", options.head, HEADS),
         ("model.core", options.core, tuple(CORES)),
         ("model.first", options.first, FIRST),
+        ("model.policy_sees", options.policy_sees, POLICY_SEES),
         ("model.policy", options.policy, ("learned", *FIXED)),
         ("loss.reward", loss.reward, REWARDS.get(options.head, ())),
         ("predict.film", config.predict.film, ("gif", "mp4", "")),
