@@ -256,13 +256,18 @@ def test_exact_copies_never_cross_splits(tmp_path):
 
 
 def test_oversampling_fills_every_tenth_of_the_range(tmp_path):
-    rows = [f"p{i}.jpg,{(i / 29) ** 3 * 10},{i}" for i in range(30)]
+    rows = [f"p{i}.jpg,{(i / 29) ** 3 * 10 if i % 5 else ''},{i}" for i in range(30)]
     dataset = perception.load(make_config(own_csv(tmp_path, rows), oversample="safe"))
     split = dataset.splits["train"]
-    known = np.array([split.read(i)["score"][0] for i in range(len(split.names))])
-    drawn = loader.train_rows(0, 40, len(known), 0, len(known), split.weights).ravel()
+    scores = np.array([split.read(i)["score"][0] for i in range(len(split.names))])
+    missing = np.isnan(scores)
+    drawn = loader.train_rows(0, 400, len(scores), 0, len(scores), split.weights).ravel()
+    assert missing.any() and not missing[drawn].any()
+    note = f"{missing.sum()} training photos without that score are not drawn"
+    assert any(note in line for line in dataset.notes)
+    known = scores[~missing]
     edges = np.linspace(known.min(), known.max(), 11)
-    counts, had = np.histogram(known[drawn], edges)[0], np.histogram(known, edges)[0]
+    counts, had = np.histogram(scores[drawn], edges)[0], np.histogram(known, edges)[0]
     assert had.max() > 2 * had[had > 0].min()  # they were not even before
     np.testing.assert_allclose(counts[had > 0] / counts.sum() * (had > 0).sum(), 1, atol=0.05)
     with pytest.raises(UserError, match="oversample='x' is no attribute"):

@@ -135,7 +135,10 @@ def _drawn_evenly(
             "data.oversample draws photos, and loss.votes trains on pairs: drop one of them"
         )
     weights = even_tenths(train.read.columns["score"], scale, config.data.oversample)
-    notes.append(f"each tenth of the range of {config.data.oversample!r} is drawn equally often")
+    notes.append(
+        f"each tenth of the range of {config.data.oversample!r} is drawn equally often; "
+        f"{np.count_nonzero(weights == 0)} training photos without that score are not drawn"
+    )
     return train._replace(weights=weights.tobytes())
 
 
