@@ -139,7 +139,7 @@ def write_tables(out: Path, rows: list[dict], metric: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Trains what is not trained yet, and writes the tables after every variant."""
+    """Trains what is not trained yet, and writes the tables after every run."""
     overrides = argv[1:]
     wrong = [argument for argument in overrides if not argument.startswith("--config.")]
     if wrong:
@@ -148,21 +148,21 @@ def main(argv: list[str]) -> None:
         overrides.append(f"--config.data.path={FLAGS.data}")
     out = Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
+    runs = {variant: [] for variant in FLAGS.variants}
     rows, failed = [], {}
-    for variant in FLAGS.variants:
-        runs = []
-        for seed in range(FLAGS.seeds):
+    for seed in range(FLAGS.seeds):  # every variant once before any twice: a table early on
+        for variant in FLAGS.variants:
             workdir = out / f"{variant}_{seed}"
             try:
                 if not is_finished(workdir, overrides):
                     print(f"{variant}, seed {seed}: training in {workdir}", flush=True)
                     train(f"{FLAGS.config_file}:{variant}", workdir, seed, overrides)
-                runs.append(read_run(workdir, workdir.with_suffix(".log"), FLAGS.metric))
+                runs[variant].append(read_run(workdir, workdir.with_suffix(".log"), FLAGS.metric))
             except RuntimeError as error:  # one variant out of memory must not end the others
                 failed[workdir.name] = str(error)
                 print(error, file=sys.stderr)
-        if runs:
-            rows.append(summary(variant, runs))
+                continue
+            rows = [summary(name, done) for name, done in runs.items() if done]
             write_tables(out, rows, FLAGS.metric)
     result = {"machine": machine(), "overrides": overrides, "rows": rows, "failed": failed}
     write_result(out / "table.json", result)

@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     config.optimizer.encoder_lr_scale = 1.0  # the encoder's learning rate is this times the others'
     config.optimizer.clip_norm = 1.0  # global gradient norm; 0: no clipping
     config.optimizer.plateau_factor = 0.3  # plateau: learning rate times this ...
-    config.optimizer.plateau_patience = 5  # ... after so many epochs without a lower training loss
+    config.optimizer.plateau_patience = 5  # ... after so many epochs without a better best_metric
 
     config.eval = ConfigDict()
     config.eval.every_epochs = 1.0

@@ -124,8 +124,7 @@ def _pretrained(config, name):
 def _vgg_face(config):
     """Their network and training; theirs differs in these points.
 
-    They train on all ten crops of every picture at once and lower the rate when the validation
-    accuracy stands still; here a random crop is drawn and the training loss decides. Their last 50
+    They train on all ten crops of every picture at once; here a random crop is drawn. Their last 50
     epochs on training and validation data together are not done: nothing would be left to choose a
     step on.
     """

@@ -1,8 +1,11 @@
 """The optimizer that a config describes, built from optax alone."""
 
+from typing import Any
+
 import jax
 import optax
 from ml_collections import ConfigDict
+from optax.contrib import ReduceLROnPlateauState
 
 from jaxvision.errors import UserError
 
@@ -29,18 +32,12 @@ def learning_rate(config: ConfigDict, total_updates: int) -> optax.Schedule:
     return optax.join_schedules([ramp, main], [warmup]) if warmup else main
 
 
-def make_optimizer(
-    config: ConfigDict, total_steps: int, steps_per_epoch: int
-) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
     """Clipping, the optimizer, its schedule, plateau reduction and gradient accumulation.
 
     Args:
       config: the run's config; `optimizer` and `train.accumulate_steps` are read.
       total_steps: batches in the whole run; an update comes every `accumulate_steps` of them.
-      steps_per_epoch: batches an epoch, the window of the plateau reduction.
-
-    Returns:
-      A transformation whose `update` takes `value=loss`.
 
     Raises:
       UserError: unknown optimizer or schedule, a number out of range. Its `init` raises one where
@@ -62,17 +59,60 @@ def make_optimizer(
     if options.encoder_lr_scale != 1:
         chain.append(optax.masked(optax.scale(options.encoder_lr_scale), _in_encoder))
     if options.schedule == "plateau":
-        chain.append(
-            optax.contrib.reduce_on_plateau(
-                factor=options.plateau_factor,
-                patience=options.plateau_patience,
-                accumulation_size=max(steps_per_epoch // every, 1),
-            )
-        )
-    optimizer = optax.with_extra_args_support(optax.chain(*chain))
+        chain.append(_scale_by_plateau(config))
+    optimizer = optax.chain(*chain)
     if every > 1:
         optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
     return optimizer
+
+
+def observe_validation(config: ConfigDict, opt_state: Any, score: jax.Array) -> Any:
+    """The optimizer's state after a validation, which lowers the plateau schedule's rate.
+
+    Args:
+      config: as for `make_optimizer`, under optimizer.schedule=plateau.
+      opt_state: of the optimizer made from it.
+      score: scalar, the validation split's checkpoint.best_metric.
+    """
+    loss = -score if config.checkpoint.higher_is_better else score
+
+    def observe(state):
+        return _plateau(config).update({}, state, value=loss)[1] if _is_plateau(state) else state
+
+    return jax.tree.map(observe, opt_state, is_leaf=_is_plateau)
+
+
+def plateau_scale(opt_state: Any) -> float:
+    """What the plateau schedule multiplies the learning rate by."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_plateau)
+    return float(next(node for node in nodes if _is_plateau(node)).scale)
+
+
+def _plateau(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """optax's reduction, of which every update is one evaluation."""
+    options = config.optimizer
+    if not 0 < options.plateau_factor < 1:
+        raise UserError(
+            f"optimizer.plateau_factor={options.plateau_factor} does not lower the learning rate: "
+            "use a factor between 0 and 1"
+        )
+    return optax.contrib.reduce_on_plateau(
+        factor=options.plateau_factor,
+        patience=max(1, round(options.plateau_patience / config.eval.every_epochs)),
+        rtol=0.0,  # a relative one would count a lower accuracy, whose loss is negative, as better
+        atol=1e-4,
+    )
+
+
+def _scale_by_plateau(config: ConfigDict) -> optax.GradientTransformation:
+    def update(updates, state, params=None):
+        return optax.tree.scale(state.scale, updates), state
+
+    return optax.GradientTransformation(_plateau(config).init, update)
+
+
+def _is_plateau(node: Any) -> bool:
+    return isinstance(node, ReduceLROnPlateauState)
 
 
 def _named(options: ConfigDict, rate: optax.Schedule) -> list[optax.GradientTransformation]:

@@ -67,7 +67,7 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
 
 def make_optimizer(run: Run) -> Any:
     """The run's optax transformation."""
-    return optimizers.make_optimizer(run.config, run.total_steps, run.steps_per_epoch)
+    return optimizers.make_optimizer(run.config, run.total_steps)
 
 
 def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
@@ -108,6 +108,12 @@ def _describe(state: TrainState) -> None:
 def _check_best_metric(run: Run, state: TrainState) -> None:
     best_metric = run.config.checkpoint.best_metric
     if "val" not in run.dataset.splits or not best_metric:
+        missing = (
+            f"{run.dataset.source} has no val split" if best_metric else "best_metric is empty"
+        )
+        asks = _asks_for_validation(run.config)
+        if asks:
+            raise UserError(f"{asks} needs checkpoint.best_metric of a val split, but {missing}")
         return
     names = _metric_names(run, eval_variables(state.params, state.frozen, state.extra, {}))
     if best_metric not in names:
@@ -115,6 +121,13 @@ def _check_best_metric(run: Run, state: TrainState) -> None:
             f"checkpoint.best_metric={best_metric!r} is not a metric of task {run.config.task}: "
             f"use one of {', '.join(names)}"
         )
+
+
+def _asks_for_validation(config: ConfigDict) -> str:
+    """The setting that cannot work without a validation metric; '' if there is none."""
+    if config.optimizer.schedule == "plateau":
+        return "optimizer.schedule=plateau"
+    return f"early_stop_epochs={config.early_stop_epochs}" if config.early_stop_epochs else ""
 
 
 def _metric_names(run: Run, variables: Any) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate, logs, wandb_log
+from jaxvision import evaluate, logs, optimizers, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
@@ -114,7 +114,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
     feed = _condensed(run, feed, state)
     advance = make_advance(run, feed, step)
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    validate = _make_validate(run, state)
+    validate, observe = _make_validate(run, state), _make_observe(run)
     every = {
         "log": config.log.every_steps,
         "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
@@ -147,6 +147,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
         if "eval" in due:
             log.pause_clock()
             notes, score = validate(state, step, notes, log)
+            state = state.replace(opt_state=observe(state.opt_state, score))
         if due & {"eval", "save"} or stopped:
             run.checkpoints.save(step, state, notes, score)
         if stopped:
@@ -217,6 +218,25 @@ def _make_validate(run: Run, state: TrainState) -> Callable:
         return notes, score
 
     return validate
+
+
+def _make_observe(run: Run) -> Callable:
+    """Returns observe(opt_state, score) -> opt_state: what a validation does to the optimizer."""
+    if run.config.optimizer.schedule != "plateau":
+        return lambda opt_state, score: opt_state
+    reduce = jax.jit(
+        functools.partial(optimizers.observe_validation, run.config),
+        out_shardings=replicated(run.mesh),
+    )
+
+    def observe(opt_state, score):
+        before, reduced = optimizers.plateau_scale(opt_state), reduce(opt_state, score)
+        scale = optimizers.plateau_scale(reduced)
+        if scale < before:
+            logs.say(f"plateau: the learning rate is now {scale:.3g} times its first value")
+        return reduced
+
+    return observe
 
 
 def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:

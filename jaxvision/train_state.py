@@ -104,7 +104,7 @@ def make_train_step(
             return task.loss(merge_params(params, state.frozen), state.extra, batch, loss_key)
 
         (loss, (extra, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads)
         sums = {**sums, "gradient_norm": (norm, jnp.ones(()))}

@@ -159,8 +159,8 @@ def test_the_encoder_learns_at_a_tenth_of_the_rate():
 
     def first_update(scale):
         config = tiny_config(optimizer__name="sgd", optimizer__encoder_lr_scale=scale)
-        optimizer = optimizers.make_optimizer(config, 10, 5)
-        return optimizer.update(grads, optimizer.init(params), params, value=1.0)[0]
+        optimizer = optimizers.make_optimizer(config, 10)
+        return optimizer.update(grads, optimizer.init(params), params)[0]
 
     whole, scaled = first_update(1.0), first_update(0.1)
     assert_equal(scaled["head"], whole["head"])

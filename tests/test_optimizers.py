@@ -10,20 +10,19 @@ from jaxvision import optimizers
 from jaxvision.errors import UserError
 from jaxvision.run import make_optimizer
 from jaxvision.train_state import make_train_step
-from tests.tiny import open_run, tiny_config
+from tests.tiny import final_state, open_run, tiny_config, train_in
 
 PARAMS = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
 
 
 def build(steps=100, **overrides):
-    return optimizers.make_optimizer(tiny_config(**overrides), steps, 10)
+    return optimizers.make_optimizer(tiny_config(**overrides), steps)
 
 
-def apply(optimizer, gradients, values=None):
+def apply(optimizer, gradients):
     params, state = PARAMS, optimizer.init(PARAMS)
-    for i, gradient in enumerate(gradients):
-        value = 1.0 if values is None else values[i]
-        updates, state = optimizer.update(gradient, state, params, value=value)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
     return params, state
 
@@ -72,16 +71,58 @@ def test_accumulation_is_one_update_with_the_mean_gradient():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), split, whole)
 
 
-def test_plateau_lowers_the_rate_when_the_loss_stands_still():
-    options = dict(
-        optimizer__schedule="plateau", optimizer__plateau_patience=2, optimizer__warmup_steps=0
+PLATEAU = dict(
+    optimizer__schedule="plateau", optimizer__plateau_patience=2, optimizer__plateau_factor=0.5,
+    optimizer__warmup_steps=0, optimizer__clip_norm=0.0, optimizer__name="sgd",
+    optimizer__weight_decay=0.0, optimizer__learning_rate=0.1, checkpoint__best_metric="iou",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "higher_is_better, scores, scale",
+    [
+        (True, [0.1, 0.2, 0.2, 0.3, 0.1], 1.0),  # one evaluation without a better one, twice
+        (True, [0.1, 0.3, 0.2, 0.29], 0.5),
+        (True, [0.5, 0.5, 0.5, 0.4, 0.3], 0.25),
+        (False, [2.0, 1.0, 1.5, 0.5], 1.0),
+        (False, [1.0, 2.0, 3.0], 0.5),
+    ],
+)
+@pytest.mark.parametrize("every", [1, 2])
+def test_plateau_lowers_the_rate_when_validation_is_no_better(
+    higher_is_better, scores, scale, every
+):
+    config = tiny_config(
+        **PLATEAU, checkpoint__higher_is_better=higher_is_better, train__accumulate_steps=every
     )
-    optimizer = build(**options)
-    _, state = apply(optimizer, [gradient()] * 50, [1.0] * 50)  # five epochs of ten steps
-    scale = optax.tree_utils.tree_get(state, "scale")
-    assert float(scale) < 1
-    _, state = apply(optimizer, [gradient()] * 50, np.linspace(5.0, 1.0, 50))
-    assert float(optax.tree_utils.tree_get(state, "scale")) == 1
+    optimizer = optimizers.make_optimizer(config, 10)
+    state = optimizer.init(PARAMS)
+    for score in scores:
+        state = optimizers.observe_validation(config, state, jnp.float32(score))
+    assert optimizers.plateau_scale(state) == pytest.approx(scale)
+    for _ in range(every):
+        updates, state = optimizer.update(gradient(), state, PARAMS)
+    # Nesterov's first step is (1 + .9) times the gradient.
+    np.testing.assert_allclose(updates["bias"], -0.1 * 1.9 * scale, rtol=1e-6)
+
+
+def test_plateau_in_a_run_lowers_the_rate_and_survives_a_resume(tmp_path, capsys):
+    # A learning rate of 0 never improves on the first evaluation.
+    options = {**PLATEAU, "optimizer__learning_rate": 0.0, "model__encoder__bn_momentum": 1.0}
+    train_in(tmp_path, **options, train__steps=7)  # three evaluations: the last is one too many
+    assert "plateau: the learning rate is now 0.5 times" in capsys.readouterr().out
+    config = train_in(tmp_path, **options, train__steps=10)
+    assert "plateau: the learning rate is now 0.25 times" in capsys.readouterr().out
+    state = final_state(tmp_path, config)
+    assert optimizers.plateau_scale(state.opt_state) == 0.25
+
+
+@pytest.mark.parametrize("change", [{"optimizer__schedule": "plateau"}, {"early_stop_epochs": 3}])
+def test_what_needs_a_validation_metric_says_so(change, tmp_path):
+    with pytest.raises(UserError, match="needs checkpoint.best_metric of a val split, but best"):
+        train_in(tmp_path, **change, checkpoint__best_metric="")
+    with pytest.raises(UserError, match="plateau_factor=3.0 does not lower the learning rate"):
+        build(optimizer__schedule="plateau", optimizer__plateau_factor=3.0)
 
 
 def test_moving_average_follows_the_updates(tmp_path):
