@@ -130,7 +130,7 @@ def markdown(rows: list[dict], metric: str) -> str:
 
 
 def write_tables(out: Path, rows: list[dict], metric: str) -> None:
-    """<out>/table.md and <out>/table.csv."""
+    """<out>/table.md and <out>/table.csv, of what is measured so far."""
     (out / "table.md").write_text(markdown(rows, metric))
     with open(out / "table.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -161,11 +161,10 @@ def main(argv: list[str]) -> None:
             except RuntimeError as error:  # one variant out of memory must not end the others
                 failed[workdir.name] = str(error)
                 print(error, file=sys.stderr)
-                continue
             rows = [summary(name, done) for name, done in runs.items() if done]
             write_tables(out, rows, FLAGS.metric)
-    result = {"machine": machine(), "overrides": overrides, "rows": rows, "failed": failed}
-    write_result(out / "table.json", result)
+            result = {"machine": machine(), "overrides": overrides, "rows": rows, "failed": failed}
+            write_result(out / "table.json", result)
     if rows:
         print(markdown(rows, FLAGS.metric))
     if failed:
@@ -176,7 +175,7 @@ def define_flags() -> None:
     """Not on import: the benchmarks share names, and tests import several."""
     flags.DEFINE_string("config_file", "configs/fer.py", "The config whose variants are compared.")
     flags.DEFINE_list("variants", list(VARIANTS), "Which: what follows the config's colon.")
-    flags.DEFINE_integer("seeds", 3, "Runs of each, with seeds 0, 1, ...")
+    flags.DEFINE_integer("seeds", 3, "Runs of each, with seeds 0, 1, ...", 1)
     flags.DEFINE_string("data", "", "data.path of every run; '': the built-in data.")
     flags.DEFINE_string("metric", "accuracy", "What is compared.")
     flags.DEFINE_string("out", "workdir/fer_table", "Folder of the runs and the tables.")
