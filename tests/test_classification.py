@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import app
+from flax import linen as nn
 from PIL import Image
 
 from configs import fer, scenes
@@ -245,6 +246,43 @@ def test_every_variant_is_a_network(variant):
     images = jnp.zeros((1, side, side, 1))
     out = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images, train=False)[0])
     assert out.shape == (1, 7) and out.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", encoders.CLASSIFIERS)
+def test_grad_cam_has_a_map_with_places_at_faces_of_48_pixels(name):
+    """A map of one place would colour every picture evenly."""
+    encoder = encoders.make(name, encoders.CLASSIFIERS, num_classes=0)
+    channels = 1 if encoder.preprocessing == "centred" else 3
+    inputs = []
+
+    def watch(following, arguments, keywords, context):
+        if context.module.path == (encoder.cam_layer,):
+            inputs.append(arguments[0].shape)
+        return following(*arguments, **keywords)
+
+    with nn.intercept_methods(watch):
+        images = jax.ShapeDtypeStruct((1, 48, 48, channels), jnp.float32)
+        jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x, train=False), images)
+    ((_, height, width, _),) = inputs
+    assert height > 1 and width > 1
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_the_heat_of_a_prediction_differs_from_place_to_place(remat):
+    config = tiny_config(model__encoder__name="cnn5", model__remat=remat, data__image_size=48)
+    info = {"classes": list(CLASSES), "train_counts": [1, 1, 1], "channels": 1}
+    task = classification.make(config, info)
+    images = np.zeros((2, 48, 48, 1), np.uint8)
+    images[0, 8:24, 8:24] = np.random.default_rng(0).integers(0, 255, (16, 16, 1))
+    batch = {"image": images, "label": np.zeros(2, np.int32)}
+    variables = jax.jit(task.init)(jax.random.key(1), batch)
+    heat = classification._heat(classification.make_model(config, 3)[1], 48)(variables, images)
+    heat = np.asarray(heat[0])
+    assert heat.shape == (48, 48) and heat.max() == pytest.approx(1)
+    assert heat.min() < 0.9, "the same heat at every place"
+    if not remat:
+        drawn = task.draw(variables, batch, jax.random.key(0), {})["predictions"]
+        assert drawn.ndim == 3 and drawn.shape[2] == 3
 
 
 def test_images_that_a_network_pools_away_are_refused():

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxvision.models.attention import attend, attend_after
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.norm import batch_norm
-from jaxvision.models.pool import Flatten, MeanPool, max_pool_2x2
+from jaxvision.models.pool import Flatten, MaxPool, MeanPool
 
 
 class CNN(nn.Module):
@@ -97,9 +97,14 @@ class CNN(nn.Module):
             x = attend(x, self.block_attention, f"{name}_attention", self.dtype)
             shortcut = conv(filters, kernel_size=(1, 1), name=f"{name}_shortcut")(shortcut)
             x = x + norm(name=f"{name}_shortcut_bn")(shortcut)
-        x = max_pool_2x2(act(x))
+        x = MaxPool(name=f"pool{i + 1}")(act(x))
         fixed = not train or name in self.frozen
         return nn.Dropout(self.dropout_rate, deterministic=fixed)(x)
+
+    @property
+    def cam_layer(self):
+        """The module whose input Grad-CAM looks at: the last map before it is pooled."""
+        return f"pool{len(self.filters)}"
 
     def layer_order(self):
         """Names of the layers that hold published or saved weights, from input to output."""

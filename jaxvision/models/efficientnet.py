@@ -64,6 +64,7 @@ class EfficientNet(nn.Module):
     remat: bool = False
 
     preprocessing = "unit_mean_std"
+    cam_layer = "pool"  # Grad-CAM looks at its input
 
     @nn.compact
     def __call__(self, images, train: bool):

@@ -50,6 +50,7 @@ class MobileNetV2(nn.Module):
     remat: bool = False
 
     preprocessing = "minus_one_to_one"
+    cam_layer = "pool"  # Grad-CAM looks at its input
 
     @nn.compact
     def __call__(self, images, train: bool):

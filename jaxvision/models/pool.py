@@ -25,6 +25,14 @@ class Flatten(nn.Module):
         return x.reshape(len(x), -1)
 
 
+class MaxPool(nn.Module):
+    """`max_pool_2x2` as a module. Grad-CAM looks at the input of a network's last."""
+
+    @nn.compact
+    def __call__(self, x):
+        return max_pool_2x2(x)
+
+
 def _check_places(x):
     if not x.shape[1] * x.shape[2]:
         raise UserError(

@@ -47,6 +47,8 @@ class ResNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
+    cam_layer = "pool"  # Grad-CAM looks at its input
+
     @property
     def preprocessing(self):
         return "bgr_minus_mean" if self.bottleneck else "unit_mean_std"

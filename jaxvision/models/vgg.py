@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxvision.models.attention import attend, attend_after
 from jaxvision.models.conv import conv_general_dilated
 from jaxvision.models.norm import batch_norm
-from jaxvision.models.pool import Flatten, MeanPool, max_pool_2x2
+from jaxvision.models.pool import Flatten, MaxPool, MeanPool
 from jaxvision.models.preprocess import preprocess
 
 
@@ -76,7 +76,7 @@ class VGG(nn.Module):
             x = (nn.remat(run) if self.remat else run)(self, x)
             x = attend_after(x, self.attention, block, self.dtype)
             stages[2**block] = x
-            x = max_pool_2x2(x)
+            x = MaxPool(name=f"block{block + 1}_pool")(x)
         stages[2 ** len(self.repeats)] = x
         if self.num_classes is None:
             return stages
@@ -88,6 +88,11 @@ class VGG(nn.Module):
         x = nn.relu(dense(self.hidden, name="fc1")(x))
         x = nn.relu(dense(self.hidden, name="fc2")(x))
         return dense(self.num_classes, name="predictions")(x).astype(jnp.float32)
+
+    @property
+    def cam_layer(self):
+        """The module whose input Grad-CAM looks at: the last map before it is pooled."""
+        return f"block{len(self.repeats)}_pool"
 
     def layer_order(self):
         """Names of the layers that hold variables, from input to output."""

@@ -261,6 +261,8 @@ def _highlights(measured, fitted):
 
 def _heat(model, crop):
     """(variables, images) -> Grad-CAM of the winning class, float32 [B, crop, crop]."""
+    # Under remat a layer's map cannot be taken out; nothing is trained here.
+    model = model.clone(encoder=model.encoder.clone(remat=False))
     return jax.jit(functools.partial(class_figures.winning_heat, model, crop))
 
 

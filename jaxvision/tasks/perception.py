@@ -307,4 +307,4 @@ def _attend(parts, variables, images, attribute):
     def value(crops):
         return parts.model.apply(own, crops.astype(jnp.float32), train=False)["value"][:, attribute]
 
-    return grad_cam.grad_cam(value, crops, f"encoder/{parts.encoder.model.layer_order()[-1]}")
+    return grad_cam.grad_cam(value, crops, f"encoder/{parts.encoder.model.cam_layer}")

@@ -14,14 +14,17 @@ MOST_CLASSES = 40  # a confusion matrix of more is unreadable
 
 
 def winning_heat(model: Any, crop: int, variables: Any, images: Any):
-    """Grad-CAM of each image's most likely class at the last map, float32 [B, crop, crop]."""
+    """Grad-CAM of each image's most likely class at the last map, float32 [B, crop, crop].
+
+    `model` is a Classifier; its encoder must keep its maps (remat=False).
+    """
     start = (images.shape[1] - crop) // 2
     images = jnp.asarray(images)[:, start : start + crop, start : start + crop]
 
     def score(images):
         return model.apply(variables, images, train=False).max(axis=1)
 
-    return grad_cam(score, images, "encoder/pool")
+    return grad_cam(score, images, f"encoder/{model.encoder.cam_layer}")
 
 
 def prediction_grid(

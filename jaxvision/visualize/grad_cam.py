@@ -21,16 +21,16 @@ def grad_cam(score: Callable[[Any], Any], images: Any, layer: str) -> jax.Array:
     Args:
       score: images -> float [B], through `Module.apply`; each entry depends on its own image alone.
       images: [B, H, W, C], as the model takes them.
-      layer: name of the linen module whose map is looked at, as 'conv5_block3_out', or the end of
-        its path, as 'encoder/pool'. Its output is taken, or its input where the output is no map,
-        as for pooling. Called several times, the last call counts.
+      layer: name of the linen module whose input is looked at, as 'conv5_block3_2_conv', or the end
+        of its path, as 'encoder/pool'; an encoder's `cam_layer` takes its last map. Called several
+        times, the last call counts.
 
     Returns:
       float32 [B, H, W] in [0, 1]; 0 where nothing raises the score, 1 at each image's strongest
       place (all 0 where there is none).
 
     Raises:
-      ValueError: no module of that name ran, or neither its output nor its input is a map.
+      ValueError: no module of that name ran, or its input is no map.
     """
     shapes = jax.eval_shape(lambda: _maps_of(score, images, layer, None)[1])
 
@@ -51,27 +51,20 @@ def _maps_of(score, images, layer, delta):
     found = []
 
     def watch(following, arguments, keywords, context):
-        out = following(*arguments, **keywords)
         path = "/".join(context.module.path)
         if context.method_name != "__call__" or not f"/{path}".endswith(f"/{layer}"):
-            return out
-        if _is_map(out):
-            found.append(out)
-            return out if delta is None else out + delta
-        if not (arguments and _is_map(arguments[0])):
-            raise ValueError(f"layer {path!r} neither takes nor gives a map [B, H, W, C]")
+            return following(*arguments, **keywords)
+        if not arguments or getattr(arguments[0], "ndim", 0) != 4:
+            raise ValueError(f"layer {path!r} takes no map [B, H, W, C]")
         found.append(arguments[0])
-        return out if delta is None else following(arguments[0] + delta, *arguments[1:], **keywords)
+        moved = arguments[0] if delta is None else arguments[0] + delta
+        return following(moved, *arguments[1:], **keywords)
 
     with nn.intercept_methods(watch):
         scores = score(images)
     if not found:
         raise ValueError(f"no layer {layer!r} ran: give the name of a module of the model")
     return scores, found[-1]
-
-
-def _is_map(value):
-    return getattr(value, "ndim", 0) == 4
 
 
 def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
