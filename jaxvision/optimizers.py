@@ -90,15 +90,20 @@ def plateau_scale(opt_state: Any) -> float:
 
 def _plateau(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     """optax's reduction, of which every update is one evaluation."""
-    options = config.optimizer
+    options, patience = config.optimizer, config.optimizer.plateau_patience
     if not 0 < options.plateau_factor < 1:
         raise UserError(
             f"optimizer.plateau_factor={options.plateau_factor} does not lower the learning rate: "
             "use a factor between 0 and 1"
         )
+    if patience <= 0 or config.eval.every_epochs <= 0:
+        raise UserError(
+            f"optimizer.schedule=plateau with plateau_patience={patience} and "
+            f"eval.every_epochs={config.eval.every_epochs} cannot wait: use positive numbers"
+        )
     return optax.contrib.reduce_on_plateau(
         factor=options.plateau_factor,
-        patience=max(1, round(options.plateau_patience / config.eval.every_epochs)),
+        patience=max(1, round(patience / config.eval.every_epochs)),  # in evaluations
         rtol=0.0,  # a relative one would count a lower accuracy, whose loss is negative, as better
         atol=1e-4,
     )

@@ -227,6 +227,7 @@ def _make_observe(run: Run) -> Callable:
     reduce = jax.jit(
         functools.partial(optimizers.observe_validation, run.config),
         out_shardings=replicated(run.mesh),
+        donate_argnums=0,
     )
 
     def observe(opt_state, score):

@@ -121,8 +121,19 @@ def test_plateau_in_a_run_lowers_the_rate_and_survives_a_resume(tmp_path, capsys
 def test_what_needs_a_validation_metric_says_so(change, tmp_path):
     with pytest.raises(UserError, match="needs checkpoint.best_metric of a val split, but best"):
         train_in(tmp_path, **change, checkpoint__best_metric="")
-    with pytest.raises(UserError, match="plateau_factor=3.0 does not lower the learning rate"):
-        build(optimizer__schedule="plateau", optimizer__plateau_factor=3.0)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"optimizer__plateau_factor": 3.0}, "plateau_factor=3.0 does not lower the learning rate"),
+        ({"optimizer__plateau_patience": 0}, "plateau_patience=0 and .* cannot wait"),
+        ({"eval__every_epochs": 0.0}, "eval.every_epochs=0.0 cannot wait"),
+    ],
+)
+def test_a_plateau_that_cannot_work_is_named(change, message):
+    with pytest.raises(UserError, match=message):
+        build(optimizer__schedule="plateau", **change)
 
 
 def test_moving_average_follows_the_updates(tmp_path):

@@ -187,7 +187,8 @@ def test_nothing_recompiles_in_the_loop(tmp_path, monkeypatch):
         return functions[-1]
 
     monkeypatch.setattr(train.jax, "jit", counting_jit)
-    train_in(tmp_path, train__steps=12, log__every_steps=2)
+    # Under plateau a validation hands the loop another optimizer state than the step did.
+    train_in(tmp_path, train__steps=12, log__every_steps=2, optimizer__schedule="plateau")
     sizes = [function._cache_size() for function in functions]
     assert len(sizes) >= 2 and max(sizes) == 1, sizes
 
