@@ -49,7 +49,8 @@ def parse_flags(argv: list[str]) -> None:
 
 def run() -> None:
     """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
-    from jaxvision import evaluate, export, predict, train
+    from jaxvision import evaluate, predict, train
+    from jaxvision.export import encoder_weights as export
 
     workdir.keep_compiled_programs()
     if FLAGS.mode == "train":

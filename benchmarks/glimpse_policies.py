@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from benchmarks.timing import machine, write_result
 from jaxvision import train, workdir
-from jaxvision.glimpses import FIXED
+from jaxvision.tasks.attention.glimpses import FIXED
 
 FLAGS = flags.FLAGS
 

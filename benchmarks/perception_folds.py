@@ -18,11 +18,13 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks.timing import machine, write_result
-from jaxvision import metrics_perception, score_scale, train, workdir
-from jaxvision.input_pipeline import loader, perception_files
+from jaxvision import train, workdir
+from jaxvision.input_pipeline import loader, score_scale
 from jaxvision.input_pipeline.dataset import Dataset, Split
+from jaxvision.input_pipeline.readers.perception import files as perception_files
+from jaxvision.input_pipeline.readers.perception.votes import CHOICES
 from jaxvision.input_pipeline.synthetic.perception import make_votes
-from jaxvision.input_pipeline.votes import CHOICES
+from jaxvision.tasks.perception import metrics as metrics_perception
 
 FLAGS = flags.FLAGS
 BINS = 4  # of each colour channel: 64 colours

@@ -23,11 +23,11 @@ from PIL import Image
 from benchmarks import jax_side
 from benchmarks.timing import Contestant, in_turn, machine, medians, write_result
 from configs import perception as perception_config
-from jaxvision import pretrained, workdir
+from jaxvision import workdir
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Split, training_split
 from jaxvision.input_pipeline.synthetic import perception as synthetic
-from jaxvision.models import encoders
+from jaxvision.models import encoders, pretrained
 from jaxvision.run import Run, initial_state, make_optimizer
 
 FLAGS = flags.FLAGS

@@ -7,12 +7,12 @@ from ml_collections.config_dict import placeholder
 def get_config() -> ConfigDict:
     """The shared defaults; every field can be overridden, e.g. --config.train.epochs=50."""
     config = ConfigDict()
-    config.task = ""  # jaxvision/tasks/<task>.py
+    config.task = ""  # jaxvision/tasks/<task>/, or a dotted module of yours
     config.seed = 0  # weights, batches, augmentation and built-in data all follow from it
     config.batch_size = 8  # examples a step, over all devices together
 
     config.data = ConfigDict()
-    config.data.reader = ""  # jaxvision/input_pipeline/<reader>.py
+    config.data.reader = ""  # jaxvision/input_pipeline/readers/<reader>
     config.data.path = ""  # a folder or file of yours; '' is the built-in synthetic data
     config.data.image_size = 128  # pixels; what is done to reach it is the reader's to say
     config.data.resident = "auto"  # auto | true | false: keep the decoded data on the device

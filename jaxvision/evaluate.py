@@ -15,7 +15,8 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
 from jaxvision.sharding import make_mesh, replicated
-from jaxvision.task import Measured, Task, find_task
+from jaxvision.task import Measured, Task
+from jaxvision.tasks import find_task
 from jaxvision.train_state import eval_variables
 
 

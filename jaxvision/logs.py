@@ -1,4 +1,4 @@
-"""Console, metrics.jsonl and TensorBoard; the only file that imports clu."""
+"""What a run writes: metrics.jsonl, TensorBoard, figures; the only file that imports clu."""
 
 import json
 import math
@@ -10,36 +10,13 @@ from typing import Any
 
 import numpy as np
 from clu import parameter_overview
+from PIL import Image
 
 from jaxvision import wandb_log
+from jaxvision.console import duration, say, table
 from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.visualize.gif import FILM_FPS, write_gif
 from jaxvision.workdir import write_json
-
-FILM_FPS = 2  # of a figure that moves: slow enough to follow each step of it
-ON_A_LINE = 20  # metrics; a task with one for each of many classes has more
-
-
-def say(line: str) -> None:
-    """One line to the console, now."""
-    print(line, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """'1h02m', '3m20s' or '12s'."""
-    seconds = max(int(round(seconds)), 0)
-    if seconds >= 3600:
-        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
-
-
-def table(metrics: dict[str, float]) -> str:
-    """'accuracy 0.9312  iou 0.7011': the metrics of one line, the first ON_A_LINE of them.
-
-    A '/' in a name marks a detail ('psnr/grid/3'): those are left to the files.
-    """
-    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name]
-    more = len(shown) - ON_A_LINE
-    return "  ".join([*shown[:ON_A_LINE], *([f"(and {more} more)"] if more > 0 else [])])
 
 
 def describe_parameters(params: Any) -> str:
@@ -159,10 +136,6 @@ def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) ->
 
     A film, uint8 [F, H, W, 3], becomes <name>_<step>.gif.
     """
-    from PIL import Image
-
-    from jaxvision.visualize.gif import write_gif
-
     folder = Path(workdir) / "figures"
     folder.mkdir(exist_ok=True)
     if image.ndim == 4:

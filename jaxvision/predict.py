@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import logs
+from jaxvision.console import duration, say
 from jaxvision.errors import UserError
 from jaxvision.evaluate import load_model
 
@@ -51,12 +51,12 @@ def predict_files(
             except UserError as error:
                 failed.append(path.name)
                 record = {"file": str(path), "error": str(error)}
-                logs.say(f"skipped: {error}")
+                say(f"skipped: {error}")
             lines.write(json.dumps(record) + "\n")
             left = (time.perf_counter() - start) / (i + 1) * (len(files) - i - 1)
-            logs.say(f"{i + 1}/{len(files)} {path.name}  left {logs.duration(left)}")
+            say(f"{i + 1}/{len(files)} {path.name}  left {duration(left)}")
     model.task.collect(done, folder)
-    logs.say(f"{len(done)} of {len(files)} files predicted by step {model.step} into {folder}")
+    say(f"{len(done)} of {len(files)} files predicted by step {model.step} into {folder}")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(files)} files could not be read: {', '.join(failed[:5])}"

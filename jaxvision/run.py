@@ -10,10 +10,12 @@ from ml_collections import ConfigDict
 
 from jaxvision import logs, optimizers
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
+from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.sharding import replicated
-from jaxvision.task import Task, find_task
+from jaxvision.task import Task
+from jaxvision.tasks import find_task
 from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
 
 
@@ -91,18 +93,18 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
         )
     state = run.checkpoints.restore(newest, state)
     _describe(state)
-    logs.say(f"resumed from step {newest} of {run.total_steps}")
+    say(f"resumed from step {newest} of {run.total_steps}")
     return state, notes
 
 
 def _describe(state: TrainState) -> None:
     params = merge_params(state.params, state.frozen)
-    logs.say(logs.describe_parameters(params))
+    say(logs.describe_parameters(params))
     frozen = sum(leaf.size for leaf in jax.tree.leaves(state.frozen))
     total = sum(leaf.size for leaf in jax.tree.leaves(params))
-    logs.say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
+    say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
     devices = jax.local_devices()
-    logs.say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+    say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
 
 
 def _check_best_metric(run: Run, state: TrainState) -> None:

@@ -18,16 +18,8 @@ Conventions:
             is kept with the checkpoint; {} before the first evaluation.
 """
 
-import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-from jaxvision import tasks
-from jaxvision.errors import UserError
-
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 
 class Measured(NamedTuple):
@@ -104,16 +96,4 @@ class Task(NamedTuple):
     collect: Callable[..., None] = lambda records, output: None
     finish: Callable[..., None] = lambda predict, dataset, output, fitted: None
     condense: Callable[..., Any] | None = None
-    extensions: tuple[str, ...] = IMAGES
-
-
-def find_task(config: Any, info: dict[str, Any]) -> Task:
-    """The task that `config.task` names: `jaxvision.tasks.<name>.make(config, info)`.
-
-    Raises:
-      UserError: there is no such task.
-    """
-    if not importlib.util.find_spec(f"jaxvision.tasks.{config.task or '?'}"):
-        known = sorted(module.name for module in pkgutil.iter_modules(tasks.__path__))
-        raise UserError(f"task={config.task!r} is unknown: use one of {', '.join(known)}")
-    return importlib.import_module(f"jaxvision.tasks.{config.task}").make(config, info)
+    extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")

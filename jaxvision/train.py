@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxvision import evaluate, logs, optimizers, wandb_log
 from jaxvision import workdir as workdir_lib
+from jaxvision.console import say, table
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.run import Run, make_optimizer, prepare, start
@@ -110,7 +111,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
     config, step = run.config, int(state.step)
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
     where = "resident on the device" if feed.arrays is not None else "streaming"
-    logs.say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
+    say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = _condensed(run, feed, state)
     advance = make_advance(run, feed, step)
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
@@ -129,7 +130,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
         tokens.append(token)
         if compiling:
             jax.block_until_ready(token)
-            logs.say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
+            say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
             compiling = None
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
@@ -173,7 +174,7 @@ def _early(run: Run, notes: dict, step: int) -> bool:
     patience = run.config.early_stop_epochs * run.steps_per_epoch
     if not patience or notes["best_score"] is None or step - notes["best_step"] < patience:
         return False
-    logs.say(
+    say(
         f"early stop: no better {run.config.checkpoint.best_metric} since step {notes['best_step']}"
     )
     return True
@@ -183,7 +184,7 @@ def _condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
     """The feed with what the task's frozen parts make of it, where the task asks for that."""
     if run.task.condense is None:
         return feed
-    logs.say(f"the frozen part of the model sees {feed.split.examples} examples once")
+    say(f"the frozen part of the model sees {feed.split.examples} examples once")
     variables = eval_variables(state.params, state.frozen, state.extra, {})
     condense = jax.jit(run.task.condense)
     return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
@@ -204,7 +205,7 @@ def _make_validate(run: Run, state: TrainState) -> Callable:
         measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
         fitted = task.fit(measured)
         values = task.summarize(measured, fitted)
-        logs.say(f"val: {logs.table(values)}  ({feed.split.examples} examples, step {step})")
+        say(f"val: {table(values)}  ({feed.split.examples} examples, step {step})")
         log.metrics(step, {f"val/{name}": value for name, value in values.items()})
         drawn = task.draw(variables, rows, jax.random.key(config.seed), fitted)
         for name, image in {**drawn, **task.plots(measured, fitted)}.items():
@@ -234,7 +235,7 @@ def _make_observe(run: Run) -> Callable:
         before, reduced = optimizers.plateau_scale(opt_state), reduce(opt_state, score)
         scale = optimizers.plateau_scale(reduced)
         if scale < before:
-            logs.say(f"plateau: the learning rate is now {scale:.3g} times its first value")
+            say(f"plateau: the learning rate is now {scale:.3g} times its first value")
         return reduced
 
     return observe
@@ -255,7 +256,7 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     if "test" in run.dataset.splits:
         _test(run, model, size, log)
     else:
-        logs.say(f"test: {run.dataset.source} has no test split")
+        say(f"test: {run.dataset.source} has no test split")
     apply = jax.jit(run.task.predict)
     predict = functools.partial(apply, model.variables)
     run.task.finish(predict, run.dataset, Path(run.workdir) / "figures", model.fitted)
@@ -303,5 +304,5 @@ def _signals() -> Iterator[list[int]]:
 def _stop(run: Run, step: int, number: int) -> None:
     run.checkpoints.wait()
     name = signal.Signals(number).name
-    logs.say(f"{name}: saved step {step} in {run.workdir}; the same command again resumes there")
+    say(f"{name}: saved step {step} in {run.workdir}; the same command again resumes there")
     raise SystemExit(128 + number)

@@ -11,8 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxvision.cache import cache_dir
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.cache import cache_dir
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
 # how the same batches reach the device, and how its results are used. Ends with '.': all below it.

@@ -11,8 +11,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxvision import pretrained
-from jaxvision.models import encoders
+from jaxvision.models import encoders, pretrained
 
 FILE = "weights/mobilenet_v2_1.0_224_imagenet_q8.npz"
 CLASSES = 1001  # ImageNet's 1000 after a background class

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import cache, images, parallel
+from jaxvision.input_pipeline import images, parallel
 from jaxvision.input_pipeline.dataset import fingerprint
 
 BAD_FRACTION = 0.01  # more unusable examples than this fail the run

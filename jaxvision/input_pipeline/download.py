@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import cache, parallel
+from jaxvision.input_pipeline import parallel
 
 THREADS = 8
 SILENCE_SECONDS = 30.0  # without a byte from the server

@@ -18,8 +18,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxvision.cache import atomic_file, cache_dir
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.cache import atomic_file, cache_dir
 from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
 from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, training_split
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
@@ -46,15 +46,17 @@ class Feed(NamedTuple):
 
 
 def load_dataset(config: ConfigDict) -> Dataset:
-    """The user's data at `data.path`, or the reader's built-in synthetic data where that is ''.
+    """What the module `data.reader` loads: readers.<name>, or synthetic.<name> without data.path.
+
+    A name with a dot in it is an importable module of one's own.
 
     Raises:
       UserError: the path holds nothing usable; the message says why.
     """
-    package = "jaxvision.input_pipeline"
-    if not config.data.path:
-        package += ".synthetic"
-    return importlib.import_module(f"{package}.{config.data.reader}").load(config)
+    name = config.data.reader
+    if "." not in name:
+        name = f"jaxvision.input_pipeline.{'readers' if config.data.path else 'synthetic'}.{name}"
+    return importlib.import_module(name).load(config)
 
 
 def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Feed:

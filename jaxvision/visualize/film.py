@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvision.cache import atomic_file
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.cache import atomic_file
 from jaxvision.input_pipeline.video import require_av
 
 QUALITY = 18  # x264's constant rate factor: 18 looks like the original, 51 is the worst

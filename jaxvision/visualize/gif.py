@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+FILM_FPS = 2  # of a figure that moves: slow enough to follow each step of it
+
 
 def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Writes uint8 frames [F, H, W, 3] as a GIF that repeats for ever.

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset, Split, fingerprint
-from jaxvision.input_pipeline.keypoints import make_info, row_of
+from jaxvision.input_pipeline.readers.keypoints import make_info, row_of
 
 VERSION = 1  # raise it with every change of what `render` returns
 KEYPOINTS = ("head", "neck", "base")

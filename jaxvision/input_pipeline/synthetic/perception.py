@@ -11,7 +11,7 @@ import random
 import numpy as np
 
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset
-from jaxvision.input_pipeline.perception_rows import Photos, choose_attributes, make_dataset
+from jaxvision.input_pipeline.readers.perception.rows import Photos, choose_attributes, make_dataset
 from jaxvision.input_pipeline.synthetic.street_scene import Street, render
 
 VERSION = 1  # raise it with every change of what `render` or the scores give

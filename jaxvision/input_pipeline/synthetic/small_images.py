@@ -5,7 +5,7 @@ from PIL import Image
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset
-from jaxvision.input_pipeline.small_images import from_arrays
+from jaxvision.input_pipeline.readers.small_images import from_arrays
 
 
 def load(config) -> Dataset:

@@ -1,0 +1,217 @@
+"""The user's own images with masks, for segmentation: a folder or a csv, cut into tiles.
+
+    aerial/images/0001.jpg  aerial/masks/0001.png            one folder, split by a hash of the name
+    aerial/train/images/... aerial/test/masks/...            any of train, val and test
+    aerial.csv: image_url,mask_url[,split] or image,mask     paths (from the csv's folder), http(s)
+
+Images are never resized: each is cut, at its own resolution, in a grid of tiles.
+"""
+
+import functools
+import threading
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import checks, download, images
+from jaxvision.input_pipeline.dataset import (
+    SPLITS,
+    VAL_FRACTION,
+    Dataset,
+    Split,
+    fingerprint,
+    hash_split,
+    unit_hash,
+)
+from jaxvision.input_pipeline.readers.aerial import files as aerial_files
+from jaxvision.input_pipeline.readers.aerial.files import Example
+
+IGNORE = 255  # mask value of padding: neither loss nor metrics count it
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+class Pair(NamedTuple):
+    """An image with its mask, both decoded once and found good; sizes in pixels."""
+
+    example: Example
+    height: int
+    width: int
+    image_digest: str
+    mask_digest: str
+
+
+def load(config) -> Dataset:
+    """Reads config.data.path; rows are {'image': uint8 [S, S, 3], 'mask': uint8 [S, S]}.
+
+    S is config.data.image_size, or the longest side of the images where that is less. The tiles of
+    an image do not overlap, and hold each of its pixels once; what a tile has beyond the image is 0
+    in 'image' and IGNORE in 'mask', which is 0 or 1 elsewhere. A row is named 'stem' where the
+    image is one tile, else 'stem_y0_x0' (pixels from the top left corner).
+
+    Raises:
+      UserError: the path or what it holds cannot be used; more than 1 % of the examples cannot.
+    """
+    path = Path(config.data.path).expanduser()
+    if config.data.image_size < 1:
+        raise UserError(
+            f"data.image_size is {config.data.image_size}: give the side of a tile in pixels"
+        )
+    listing = aerial_files.list_examples(path)
+    pairs, problems = _check(listing.examples, path)
+    notes = checks.skip_problems(listing.problems + problems, listing.total, str(path))
+    splits, how = _assign(pairs, notes, "folders" if path.is_dir() else "splits of the csv:")
+    kept, dropped = checks.drop_duplicates(
+        {split: [pair.image_digest for pair in splits[split]] for split in splits}
+    )
+    splits = {split: [splits[split][i] for i in kept[split]] for split in splits if kept[split]}
+    notes = [*listing.notes, *notes, *dropped]
+    longest = max(max(p.height, p.width) for pairs in splits.values() for p in pairs)
+    side = min(config.data.image_size, longest)
+    parts = [
+        (split, pair.example.name, pair.image_digest, pair.mask_digest)
+        for split, pairs in splits.items()
+        for pair in pairs
+    ]
+    return Dataset(
+        source=f"{path} ({how})",
+        splits={split: _tiles(pairs, side) for split, pairs in splits.items()},
+        notes=notes,
+        info={"tile_size": side},
+        fingerprint=fingerprint(["aerial 1", side, *parts]),
+    )
+
+
+def _check(examples: Sequence[Example], path: Path) -> tuple[list[Pair], list[str]]:
+    """The usable pairs, and one problem for each of the others."""
+    files = [(example.image, "image") for example in examples]
+    files += [(example.mask, "mask") for example in examples]
+    checked = checks.check_files(files, path)
+    pairs, problems = [], []
+    halves = zip(examples, checked[: len(examples)], checked[len(examples) :], strict=True)
+    for example, image, mask in halves:
+        if image.error:
+            problems.append(f"{example.image_label}: {image.error}")
+        elif mask.error:
+            problems.append(f"{example.mask_label}: {mask.error}")
+        elif (image.height, image.width) != (mask.height, mask.width):
+            problems.append(
+                f"{example.image_label}: image {image.width} x {image.height} pixels, "
+                f"mask {mask.width} x {mask.height}"
+            )
+        else:
+            pairs.append(Pair(example, image.height, image.width, image.digest, mask.digest))
+        for file, error in ((example.image, image.error), (example.mask, mask.error)):
+            if error:
+                download.forget(file)
+    return pairs, problems
+
+
+def _assign(
+    pairs: Sequence[Pair], notes: list[str], origin: str
+) -> tuple[dict[str, list[Pair]], str]:
+    """{split: pairs} and how they were split, in words; adds to `notes` what was unusual."""
+    given = {pair.example.split for pair in pairs}
+    splits = {split: [] for split in SPLITS}
+    if given == {""}:
+        how = "split by name: " + ", ".join(f"{name} {part}" for name, part in FRACTIONS.items())
+        for pair in pairs:
+            splits[hash_split(pair.example.key, FRACTIONS)].append(pair)
+        notes += _fill("train", splits, SPLITS) + _fill("val", splits, SPLITS)
+        return splits, how
+    for pair in pairs:
+        splits[pair.example.split].append(pair)
+    how = f"{origin} " + ", ".join(split for split in SPLITS if split in given)
+    if "train" in given and "val" not in given:
+        fractions = {"val": VAL_FRACTION, "train": 1 - VAL_FRACTION}
+        train, splits["train"] = splits["train"], []
+        for pair in train:
+            splits[hash_split(pair.example.key, fractions)].append(pair)
+        splits_open = ("train", "val")  # a test set that was given stays whole
+        notes += _fill("train", splits, splits_open) + _fill("val", splits, splits_open)
+        how += "; val = a tenth of train"
+    return splits, how
+
+
+def _fill(split: str, splits: dict[str, list[Pair]], donors: Sequence[str]) -> list[str]:
+    """Moves one pair to `split` where the hash left it empty, as it may with few files.
+
+    The pair with the smallest hash goes, so the choice does not depend on the order of the files.
+    Train is filled first and keeps its last pair: a model needs it more than val does.
+    """
+    least = {"train": 2, "val": 1, "test": 1}
+    able = [name for name in donors if name != split and len(splits[name]) >= least[name]]
+    if splits[split] or not able:
+        return []
+    donor = max(able, key=lambda name: (len(splits[name]), name == "test"))
+    pair = min(splits[donor], key=lambda pair: (unit_hash(pair.example.key), pair.example.name))
+    splits[donor].remove(pair)
+    splits[split].append(pair)
+    return [f"few examples: moved {pair.example.name} from {donor} to {split}, which had none"]
+
+
+class TileReader(NamedTuple):
+    """Decodes a tile; picklable, and holds no pixels.
+
+    Attributes:
+      files: (image, mask) paths of each image.
+      sizes: int [images, 2], height and width in pixels when they were checked.
+      tiles: int [rows, 3], index into files, y0, x0.
+      side: of a tile, pixels.
+    """
+
+    files: Sequence[tuple[str, str]]
+    sizes: np.ndarray
+    tiles: np.ndarray
+    side: int
+
+    def __call__(self, row: int) -> dict[str, np.ndarray]:
+        index, y0, x0 = self.tiles[row]
+        height, width = self.sizes[index]
+        several = height > self.side or width > self.side
+        image, mask = (_decode_once if several else _decode)(*self.files[index])
+        if image.shape[:2] != (height, width) or mask.shape != (height, width):
+            raise UserError(f"{self.files[index][0]} changed size since the start; start again")
+        image = image[y0 : y0 + self.side, x0 : x0 + self.side]
+        mask = mask[y0 : y0 + self.side, x0 : x0 + self.side]
+        tile = {
+            "image": np.zeros((self.side, self.side, 3), np.uint8),
+            "mask": np.full((self.side, self.side), IGNORE, np.uint8),
+        }
+        tile["image"][: image.shape[0], : image.shape[1]] = image
+        tile["mask"][: mask.shape[0], : mask.shape[1]] = mask
+        return tile
+
+
+def _tiles(pairs: Sequence[Pair], side: int) -> Split:
+    names, tiles = [], []
+    for index, pair in enumerate(pairs):
+        corners = [(y, x) for y in range(0, pair.height, side) for x in range(0, pair.width, side)]
+        tiles += [(index, y, x) for y, x in corners]
+        name = pair.example.name
+        names += [f"{name}_{y}_{x}" for y, x in corners] if len(corners) > 1 else [name]
+    reader = TileReader(
+        files=[(pair.example.image, pair.example.mask) for pair in pairs],
+        sizes=np.array([(pair.height, pair.width) for pair in pairs], np.int32),
+        tiles=np.array(tiles, np.int32),
+        side=side,
+    )
+    return Split(names, reader, len(pairs))
+
+
+def _decode(image: str, mask: str) -> tuple[np.ndarray, np.ndarray]:
+    return images.decode_image(image), images.decode_mask(mask)
+
+
+# Few, as one may be 400 MB; rows read in order need one a thread at most.
+_decode_recent = functools.lru_cache(maxsize=4)(_decode)
+_decoding = [threading.Lock() for _ in range(64)]
+
+
+def _decode_once(image: str, mask: str) -> tuple[np.ndarray, np.ndarray]:
+    """As _decode, remembered; threads that want the same file wait for one decoding of it."""
+    with _decoding[zlib.crc32(image.encode()) % len(_decoding)]:
+        return _decode_recent(image, mask)

@@ -1,0 +1,246 @@
+"""Pictures with named points as people keep them: an npz, a csv, or a DeepLabCut project.
+
+Every format becomes a `Labelled`. Points are (x, y) in pixels, (0, 0) at the centre of the top left
+pixel; NaN where a point is not known.
+"""
+
+import csv
+import functools
+import glob
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import images
+from jaxvision.input_pipeline.dataset import SPLITS
+
+IMAGE_KEYS = ("images", "imgs", "image")
+POINT_PREFIXES = ("locs_", "loc_")
+# Plurals of the published names: some files say locs_necks.
+SINGULAR = {"heads": "head", "necks": "neck", "bases": "base"}
+
+
+class Labelled(NamedTuple):
+    """Pictures and their points, nothing checked against the pixels yet.
+
+    Attributes:
+      names: one a picture, unique, in the order of recording as far as the format tells.
+      keypoints: names of the points.
+      points: float32 [N, K, 2].
+      read: decodes picture i to uint8 [H, W, 3]; picklable.
+      files: the picture files; () where all is in one npz.
+      splits: 'train', 'val' or 'test' each; () where the user gave none.
+      groups: what must stay on one side of a split; () where the user gave none.
+      notes: one line each for the log.
+    """
+
+    names: Sequence[str]
+    keypoints: Sequence[str]
+    points: np.ndarray
+    read: Callable[[int], np.ndarray]
+    files: Sequence[str] = ()
+    splits: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def read_npz(path: Path) -> Labelled:
+    """`images` uint8 [N, H, W] or [N, H, W, C] and `locs_<point>` [N, 2] for each point.
+
+    Raises:
+      UserError: no npz, wrong keys, shapes or types, arrays of pickled objects.
+    """
+    arrays = open_npz(path)
+    images_key = find_images(arrays, path)
+    found = {}
+    for key in arrays:
+        prefix = next((p for p in POINT_PREFIXES if key.startswith(p)), None)
+        if prefix:
+            name = key.removeprefix(prefix)
+            found[SINGULAR.get(name, name)] = key
+    if not found:
+        raise UserError(
+            f"{path} holds no points, that is no array named locs_<point> such as locs_head; it "
+            f"holds {_listed(arrays)}"
+        )
+    # One order whatever order they were saved in, so that a model fits another file too.
+    order = {name: i for i, name in enumerate(SINGULAR.values())}
+    found = dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    pictures = NpzPictures(str(path), images_key)
+    count = len(pictures.array())
+    points = []
+    for key in found.values():
+        values = np.asarray(arrays[key])
+        if values.shape != (count, 2) or values.dtype.kind not in "fiu":
+            raise UserError(
+                f"{path}: {key} is {values.dtype} {list(values.shape)}; numbers [{count}, 2], x "
+                f"and y of each of the {count} images, were expected"
+            )
+        points.append(values.astype(np.float32))
+    names = [f"{path.stem}_{i:05d}" for i in range(count)]
+    return Labelled(names, tuple(found), np.stack(points, 1), pictures)
+
+
+def open_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz.
+
+    Raises:
+      UserError: it is missing or damaged, or an array would have to be unpickled.
+    """
+    arrays, key = {}, None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise UserError(f"{path} is a single array; save named arrays with numpy.savez")
+            for key in file.files:
+                arrays[key] = file[key]
+    except UserError:
+        raise
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {path} as npz: {reason}") from error
+    except ValueError as error:
+        if key is None:
+            raise UserError(f"cannot read {path} as npz: it is no numpy file") from error
+        raise UserError(
+            f"{path}: {key} is an array of pickled objects, which is refused: loading it could run "
+            "any code. Save it as a plain array of numbers"
+        ) from error
+    return arrays
+
+
+def find_images(arrays: dict[str, np.ndarray], path: Path) -> str:
+    """The key of the pictures.
+
+    Raises:
+      UserError: there is none, or it is not uint8 [N, H, W] or [N, H, W, C].
+    """
+    key = next((key for key in IMAGE_KEYS if key in arrays), None)
+    if key is None:
+        raise UserError(f"{path} has no array 'images'; it holds {_listed(arrays)}")
+    array = arrays[key]
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (3, 4)
+        or (array.ndim == 4) > (array.shape[-1] in (1, 3))
+    ):
+        raise UserError(
+            f"{path}: {key} is {array.dtype} {list(array.shape)}; uint8 [N, H, W], or [N, H, W, C] "
+            "with C of 1 or 3, was expected"
+        )
+    if not len(array):
+        raise UserError(f"{path}: {key} holds no picture")
+    return key
+
+
+def _listed(arrays: dict[str, np.ndarray]) -> str:
+    shown = [f"{key} {list(array.shape)}" for key, array in arrays.items()]
+    return ", ".join(shown) or "nothing"
+
+
+class NpzPictures(NamedTuple):
+    """Reads pictures of an npz; picklable, and holds no pixels itself."""
+
+    path: str
+    key: str
+
+    def array(self) -> np.ndarray:
+        """uint8 [N, H, W, C]."""
+        return _npz_pictures(self.path, self.key)
+
+    def __call__(self, row: int) -> np.ndarray:
+        return np.broadcast_to(picture := self.array()[row], (*picture.shape[:2], 3))
+
+
+@functools.lru_cache(maxsize=2)
+def _npz_pictures(path: str, key: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        array = file[key]
+    return array[..., None] if array.ndim == 3 else array
+
+
+class FilePictures(NamedTuple):
+    """Decodes picture files; picklable."""
+
+    files: Sequence[str]
+
+    def __call__(self, row: int) -> np.ndarray:
+        return images.decode_image(self.files[row])
+
+
+def read_csv(path: Path) -> Labelled:
+    """Columns `file`, `<point>_x` and `<point>_y` for each point, and, if wished, `split`, `group`.
+
+    Files are named from the csv's folder, or from the one folder in it that holds them. An empty
+    cell is a point that is not visible.
+
+    Raises:
+      UserError: no such columns, a number that is none, a file named twice, no rows.
+    """
+    header, rows = _table(path)
+    if "file" not in header:
+        raise UserError(f"{path} has no column 'file' in its first row; found: {', '.join(header)}")
+    keypoints = [name[:-2] for name in header if name.endswith("_x") and f"{name[:-2]}_y" in header]
+    if not keypoints:
+        raise UserError(
+            f"{path} has no columns <point>_x and <point>_y, such as head_x,head_y; found: "
+            f"{', '.join(header)}"
+        )
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    cells = np.array([columns[f"{p}_{axis}"] for p in keypoints for axis in "xy"]).T
+    points = _numbers(cells, path, first_row=2).reshape(len(rows), len(keypoints), 2)
+    splits = [split.lower() for split in columns.get("split", ())]
+    for number, split in enumerate(splits, start=2):
+        if split not in SPLITS:
+            raise UserError(f"{path} row {number}: split {split!r} is not train, val or test")
+    names = columns["file"]
+    _check_unique(names, path)
+    files = tuple(str(_beside(path, name)) for name in names)
+    groups = columns.get("group", ())
+    return Labelled(names, keypoints, points, FilePictures(files), files, splits, groups)
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The picture in the csv's folder, else in the one folder in there that has it."""
+    here = path.parent / Path(name).expanduser()
+    found = [] if here.exists() else sorted(path.parent.glob(f"*/{glob.escape(name)}"))
+    return found[0] if len(found) == 1 else here
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark first.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path} as csv in UTF-8: {error}") from error
+    if len(lines) < 2:
+        raise UserError(f"{path} has no rows; give a header and a line for each picture")
+    header = [cell.strip() for cell in lines[0]]
+    return header, [
+        [*map(str.strip, line), *[""] * len(header)][: len(header)] for line in lines[1:]
+    ]
+
+
+def _numbers(cells: np.ndarray, path: Path, first_row: int) -> np.ndarray:
+    """float32 of texts; '' and 'nan' are NaN."""
+    values = np.full(cells.shape, np.nan, np.float32)
+    for (row, column), text in np.ndenumerate(cells):
+        if text:
+            try:
+                values[row, column] = float(text)
+            except ValueError as error:
+                raise UserError(f"{path} row {row + first_row}: {text!r} is no number") from error
+    return values
+
+
+def _check_unique(names: Sequence[str], path: Path) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{path} names {name} twice: keep one line for each picture")
+        seen.add(name)

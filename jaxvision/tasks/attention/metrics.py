@@ -1,0 +1,88 @@
+"""What is measured of glimpses, row by row, so that policies are compared on the same images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.tasks.attention.glimpses import FIXED, fraction_seen
+
+
+def psnr(errors):
+    """Peak signal-to-noise ratio in dB of mean squared errors of pixels in [0, 1]."""
+    return -10 * np.log10(np.maximum(errors, 1e-10))
+
+
+def classifier_rows(logits, labels):
+    """Of M rollouts [M, B, classes]: rows [B], with the probabilities averaged over rollouts.
+
+    Returns:
+      'wrong' 1 where the averaged answer is, 'wrong_once' the share of single rollouts that are,
+      'nll' the negative log-likelihood of the truth.
+    """
+    probabilities = jax.nn.softmax(logits)  # [M, B, classes]
+    mean = probabilities.mean(0)
+    truth = jnp.take_along_axis(mean, labels[:, None], axis=1)[:, 0]
+    return {
+        "wrong": (mean.argmax(-1) != labels).astype(jnp.float32),
+        "wrong_once": (logits.argmax(-1) != labels).mean(0, dtype=jnp.float32),
+        "nll": -jnp.log(jnp.maximum(truth, 1e-12)),
+    }
+
+
+def decoder_rows(outputs, pixels):
+    """Of M rollouts [M, T + 1, B, H, W, C]: 'mse' and 'psnr', [B, T + 1], means over rollouts.
+
+    Each rollout is judged alone: their mean image would have seen M times as many glimpses.
+    """
+    truth = pixels.astype(jnp.float32) / 255
+    errors = ((jnp.clip(outputs, 0, 1) - truth) ** 2).mean((3, 4, 5))  # [M, T + 1, B]
+    decibels = -10 * jnp.log10(jnp.maximum(errors, 1e-10))
+    return {"mse": errors.mean(0).T, "psnr": decibels.mean(0).T}
+
+
+def where_rows(locations, retina, height, width):
+    """Of one rollout [T, B, 2]: 'locations' [B, T, 2] and the shares of the image seen, [B]."""
+    return {
+        "locations": locations.swapaxes(0, 1),
+        "seen": fraction_seen(locations, retina, height, width, len(retina.sides) - 1)[-1],
+        "seen_sharp": fraction_seen(locations, retina, height, width, 0)[-1],
+    }
+
+
+def summarize(measured, fitted):
+    """Means over a split: under the model's own policy, under each fixed one, and the difference.
+
+    `gain_over_random` is how much better the own policy is than random glimpses of the same
+    network, in the metric's unit (share of errors, or dB), `gain_se` the standard error of that
+    over images, and `beats_random` 1 where the gain is more than two of them. Names with a '/' are
+    details: 'psnr/grid/3' is the grid's PSNR after three glimpses.
+    """
+    rows, values = measured.rows, {}
+    if "wrong/own" in rows:
+        values["error"] = _mean(rows["wrong/own"])
+        values["error_single"] = _mean(rows["wrong_once/own"])
+        values["cross_entropy"] = _mean(rows["nll/own"])
+        values |= {f"error_{policy}": _mean(rows[f"wrong/{policy}"]) for policy in FIXED}
+        gains = rows["wrong/random"] - rows["wrong/own"]
+    else:
+        values["mse"] = _mean(rows["mse/own"][:, -1])
+        values["psnr"] = _mean(rows["psnr/own"][:, -1])
+        values |= {f"psnr_{policy}": _mean(rows[f"psnr/{policy}"][:, -1]) for policy in FIXED}
+        gains = rows["psnr/own"][:, -1] - rows["psnr/random"][:, -1]
+    gain, error = _mean(gains), float(np.std(gains, dtype=np.float64) / max(len(gains), 1) ** 0.5)
+    values |= {"gain_over_random": gain, "gain_se": error, "beats_random": float(gain > 2 * error)}
+    values |= {"seen": _mean(rows["seen"]), "seen_sharp": _mean(rows["seen_sharp"])}
+    for name in ("mse", "psnr") if "mse/own" in rows else ():
+        for policy in ("own", *FIXED):
+            after = rows[f"{name}/{policy}"].mean(0, dtype=np.float64)
+            values |= {f"{name}/{policy}/{t}": float(value) for t, value in enumerate(after)}
+    return values
+
+
+def psnr_by_glimpse(rows):
+    """{policy: float [T + 1]}, dB, means over the split."""
+    return {policy: rows[f"psnr/{policy}"].mean(0) for policy in ("own", *FIXED)}
+
+
+def _mean(values):
+    return float(np.mean(values, dtype=np.float64))

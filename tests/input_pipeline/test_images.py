@@ -1,0 +1,325 @@
+import io
+import json
+import os
+import time
+import warnings
+
+import numpy as np
+import png
+import pytest
+from PIL import Image
+
+from jaxvision import cache as cache_module
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline import checks, images, parallel
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (6, 4, 3), np.uint8)
+BLOCK = np.zeros((64, 64), np.uint8)
+BLOCK[19:43, 13:50] = 1  # off the 8-pixel grid of JPEG, which would store it exactly
+
+
+def saved(path, pixels, mode=None, **options):
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.tif", "a.TIFF", "a.webp", "a.JPG", "a.jpeg"])
+def test_image_formats(tmp_path, name):
+    smooth = np.full((16, 24, 3), (200, 60, 30), np.uint8)
+    options = {"lossless": True} if name.endswith("webp") else {}
+    path = saved(tmp_path / name, smooth, **options)
+    decoded = images.decode_image(path)
+    assert decoded.dtype == np.uint8 and decoded.shape == (16, 24, 3)
+    assert np.abs(decoded.astype(int) - smooth).max() <= 3  # JPEG
+    assert list(images.find_images(tmp_path)) == ["a"]
+
+
+def test_modes_become_rgb(tmp_path):
+    gray = COLOUR[..., 0]
+    path = saved(tmp_path / "gray.png", gray)
+    assert (images.decode_image(path) == gray[..., None]).all()
+    path = saved(tmp_path / "alpha.png", np.dstack([COLOUR, np.zeros((6, 4), np.uint8)]))
+    assert (images.decode_image(path) == COLOUR).all()
+    path = saved(tmp_path / "bit.png", gray > 127)
+    assert (images.decode_image(path) == ((gray > 127) * 255)[..., None]).all()
+    path = tmp_path / "palette.png"
+    palette = Image.fromarray(COLOUR).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
+    palette.save(path, transparency=bytes([128] * 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (images.decode_image(path) == COLOUR).all()
+
+
+def test_sixteen_bit_keeps_the_high_byte(tmp_path):
+    wide = RNG.integers(0, 65536, (6, 4, 3), np.uint16)
+    path = saved(tmp_path / "gray.png", wide[..., 0])
+    assert (images.decode_image(path) == (wide[..., :1] >> 8)).all()
+    path = saved(tmp_path / "gray.tif", wide[..., 0])
+    assert (images.decode_image(path) == (wide[..., :1] >> 8)).all()
+    with open(tmp_path / "colour.png", "wb") as file:
+        png.Writer(4, 6, greyscale=False, bitdepth=16).write(file, wide.reshape(6, -1))
+    assert (images.decode_image(tmp_path / "colour.png") == wide >> 8).all()
+    path = saved(tmp_path / "dark.png", np.full((6, 4), 200, np.uint16))
+    with pytest.raises(UserError, match="dark.png: 16-bit pixels of at most 200"):
+        images.decode_image(path)
+
+
+def test_floats(tmp_path):
+    values = np.linspace(0, 1, 24, dtype=np.float32).reshape(6, 4)
+    path = saved(tmp_path / "a.tif", values)
+    assert (images.decode_image(path)[..., 1] == (values * 255).round()).all()
+    path = saved(tmp_path / "b.tif", values * 300)
+    with pytest.raises(UserError, match="floats from 0 to 300, not in"):
+        images.decode_image(path)
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("compress", ["none", "lzw"])
+@pytest.mark.parametrize("bands", [1, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_multi_band_tiff_is_right_or_an_error(tmp_path, interleave, compress, bands, dtype):
+    rasterio = pytest.importorskip("rasterio", reason="GeoTIFFs are written with rasterio")
+    values = RNG.integers(0, 256, (bands, 6, 4)).astype(dtype)
+    values = values * 257 if dtype == "uint16" else values
+    photometric = "RGB" if bands in (3, 4) else "MINISBLACK"
+    options = {"interleave": interleave, "compress": compress, "photometric": photometric}
+    path = tmp_path / "a.tif"
+    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=4, height=6, count=bands, dtype=dtype, **options
+    ) as file:
+        file.write(values)
+    shown = values[:3] if bands > 1 else np.repeat(values, 3, axis=0)
+    shown = (shown >> 8 if dtype == "uint16" else shown).transpose(1, 2, 0)
+    if bands < 5 and interleave == "pixel":  # what cameras and GIS programs write by default
+        assert (images.decode_image(path) == shown).all()
+        return
+    try:
+        decoded = images.decode_image(path)
+    except UserError:
+        return
+    assert (decoded == shown).all()
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees
+    path = tmp_path / "a.png"
+    Image.fromarray(COLOUR).save(path, exif=exif)
+    assert (images.decode_image(path) == np.rot90(COLOUR, -1)).all()
+
+
+def test_damaged_exif_is_no_error(tmp_path):
+    path = saved(tmp_path / "a.jpg", COLOUR, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    warnings.simplefilter("ignore")
+    assert images.decode_image(path).shape == (6, 4, 3)
+
+
+def test_ten_thousand_pixels_a_side(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("1", (10_000, 10_000), 1).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert images.decode_mask(path).all()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        BLOCK,
+        BLOCK * 255,
+        BLOCK * 7,
+        BLOCK.astype(bool),
+        BLOCK.astype(np.uint16),
+        BLOCK.astype(np.uint16) * 65535,
+        BLOCK.astype(np.int32) * 255,
+        np.dstack([BLOCK * 255] * 3),
+        np.dstack([BLOCK * 128, BLOCK * 0, BLOCK * 0]),
+        np.dstack([BLOCK * 255, BLOCK * 255, BLOCK * 255, np.full_like(BLOCK, 255)]),
+    ],
+)
+@pytest.mark.parametrize("name", ["mask.png", "mask.tif"])
+def test_two_valued_masks(tmp_path, stored, name):
+    if stored.dtype == np.int32 and name == "mask.png":
+        stored = stored.astype(np.uint16)  # PNG holds no more
+    decoded = images.decode_mask(saved(tmp_path / name, stored))
+    assert decoded.dtype == np.uint8 and (decoded == BLOCK).all()
+
+
+def test_palette_masks(tmp_path):
+    for number, palette in enumerate(([0, 0, 0, 128, 0, 0], [68, 1, 84, 253, 231, 37])):
+        image = Image.frombytes("P", (64, 64), BLOCK.tobytes())
+        image.putpalette(palette)
+        image.save(tmp_path / f"{number}.png")
+        assert (images.decode_mask(tmp_path / f"{number}.png") == BLOCK).all()
+
+
+def test_masks_of_one_value(tmp_path):
+    assert not images.decode_mask(saved(tmp_path / "a.png", BLOCK * 0)).any()
+    assert images.decode_mask(saved(tmp_path / "b.png", BLOCK * 0 + 255)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("name", ["mask.jpg", "mask.webp"])
+def test_lossy_masks_are_thresholded(tmp_path, mode, name):
+    path = saved(tmp_path / name, BLOCK * 255, mode=mode, quality=60)
+    assert len(np.unique(np.asarray(Image.open(path).convert("L")))) > 2
+    assert (images.decode_mask(path) == BLOCK).mean() > 0.99
+
+
+def test_resized_mask_is_thresholded(tmp_path):
+    large = Image.fromarray(BLOCK * 255).resize((400, 400), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "a.png")
+    assert images.decode_mask(tmp_path / "a.png").mean() == pytest.approx(BLOCK.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("scale", [1, 50])
+@pytest.mark.parametrize("name", ["mask.png", "mask.jpg"])
+def test_mask_of_classes_is_an_error(tmp_path, scale, name):
+    classes = np.repeat(np.arange(6, dtype=np.uint8), 16)[:, None] * np.ones(96, np.uint8)
+    path = saved(tmp_path / name, classes * scale, **({"quality": 95} if "jpg" in name else {}))
+    with pytest.raises(UserError, match=r"mask\.\w+: a mask of \d+ values \(0, ") as raised:
+        images.decode_mask(path)
+    assert "\n" not in str(raised.value)
+    if name == "mask.png" and scale == 1:
+        assert "6 values (0, 1, 2, 3, 4, 5)" in str(raised.value)
+
+
+def test_colour_picture_is_no_mask(tmp_path):
+    big = np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))
+    for name in ("mask.png", "mask.jpg"):
+        with pytest.raises(UserError, match="a mask of"):
+            images.decode_mask(saved(tmp_path / name, big))
+    with pytest.raises(UserError, match="2 values"):
+        images.decode_mask(saved(tmp_path / "b.png", BLOCK + 1))
+
+
+def test_unreadable_files_name_the_reason(tmp_path):
+    whole = io.BytesIO()
+    Image.fromarray(np.kron(COLOUR, np.ones((40, 40, 1), np.uint8))).save(whole, "PNG")
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:-200])
+    (tmp_path / "page.png").write_text("<html>not here</html>")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name, reason in (
+        ("cut.png", "damaged: .*truncated"),
+        ("page.png", "not a PNG, JPEG, TIFF or WebP"),
+        ("empty.png", "not a PNG, JPEG, TIFF or WebP"),
+        ("gone.png", "no such file"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {reason}") as raised:
+            images.decode_image(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
+def test_find_images(tmp_path):
+    for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert list(images.find_images(tmp_path)) == ["a", "b"]
+    (tmp_path / "a.tif").touch()
+    with pytest.raises(UserError, match="both a.png and a.tif"):
+        images.find_images(tmp_path)
+
+
+def test_outcomes_are_kept_and_redone(tmp_path, cache_folder, monkeypatch):
+    good, bad = saved(tmp_path / "a.png", COLOUR), tmp_path / "b.png"
+    bad.write_bytes(b"")
+    files = [(str(good), "image"), (str(bad), "image")]
+    first = checks.check_files(files, tmp_path)
+    assert first[0][:2] == (6, 4) and first[0].digest and not first[0].error
+    assert first[1].error.startswith("not a PNG")
+
+    calls = []
+    monkeypatch.setitem(
+        checks._DECODERS, "image", lambda path: calls.append(path) or images.decode_image(path)
+    )
+    assert checks.check_files(files, tmp_path) == first
+    assert calls == [str(bad)]  # the good one is not decoded again
+
+    saved(good, COLOUR[:, ::-1])
+    os.utime(good, ns=(1, 1))
+    assert checks.check_files(files, tmp_path)[0].digest != first[0].digest
+
+    (store,) = (cache_folder / "checked").iterdir()
+    for damage in (b"\xff{", b"[1]", json.dumps({"a": 3}).encode()):
+        store.write_bytes(damage)
+        calls.clear()
+        assert checks.check_files(files, tmp_path)[0].height == 6
+        assert str(good) in calls and json.loads(store.read_bytes())
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXVISION_CACHE", str(tmp_path / "file" / "below"))
+    path = saved(tmp_path / "a.png", COLOUR)
+    assert checks.check_files([(str(path), "image")], tmp_path)[0].width == 4
+
+
+def test_digest_knows_the_shape(tmp_path):
+    flat = saved(tmp_path / "a.png", np.zeros((2, 8, 3), np.uint8))
+    tall = saved(tmp_path / "b.png", np.zeros((8, 2, 3), np.uint8))
+    outcomes = checks.check_files([(str(flat), "image"), (str(tall), "image")], tmp_path)
+    assert outcomes[0].digest != outcomes[1].digest
+
+
+def test_skip_problems():
+    assert checks.skip_problems([], 10, "x") == []
+    (note,) = checks.skip_problems(["a: cut"], 100, "x")
+    assert note == "skipped 1 of 100 examples in x: a: cut"
+    with pytest.raises(UserError, match="2 of 199 examples in x cannot be used .*: a: cut; b: cut"):
+        checks.skip_problems(["a: cut", "b: cut"], 199, "x")
+    with pytest.raises(UserError, match="; and 3 more. Put"):
+        checks.skip_problems(["a: cut"] * 8, 8, "x")
+
+
+def test_drop_duplicates():
+    kept, notes = checks.drop_duplicates({"train": "abbcd", "val": "cde", "test": "dd"})
+    assert kept == {"train": [0, 1, 2], "val": [0, 2], "test": [0, 1]}
+    assert notes == [
+        "1 of 2 test images are copies inside test",
+        "dropped 1 of 3 val images: exact copies are in test",
+        "dropped 1 of 5 train images: exact copies are in val",
+        "dropped 1 of 5 train images: exact copies are in test",
+        "1 of 3 train images are copies inside train",
+    ]
+
+
+def test_cache_dir(monkeypatch, tmp_path):
+    assert str(cache_module.cache_dir()) == os.environ["JAXVISION_CACHE"]
+    monkeypatch.delenv("JAXVISION_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_module.cache_dir() == tmp_path / "jaxvision"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_module.cache_dir() == tmp_path / ".cache" / "jaxvision"
+
+
+def test_atomic_file_leaves_nothing_half_written(tmp_path):
+    path = tmp_path / "new" / "a"
+    with pytest.raises(KeyError), cache_module.atomic_file(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert list(path.parent.iterdir()) == []
+    with cache_module.atomic_file(path) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole" and len(list(path.parent.iterdir())) == 1
+
+
+def test_threaded_keeps_order_and_raises():
+    items = list(range(200))
+    assert list(parallel.threaded(lambda i: -i, items, "x", 4)) == [-i for i in items]
+    with pytest.raises(ZeroDivisionError):
+        list(parallel.threaded(lambda i: 1 // i, items, "x", 4))
+
+
+def test_progress_only_for_long_work(capsys, monkeypatch):
+    list(parallel.threaded(abs, range(50), "checking images", 2))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(parallel, "QUIET_SECONDS", 0.05)
+    list(parallel.threaded(lambda _: time.sleep(0.02), range(12), "checking images", 1))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1  # stderr is no terminal here: not a line each time
+    assert lines[0].startswith("checking images ") and "/12  " in lines[0]
+    assert " images/s  left 0m0" in lines[0]
