@@ -1,12 +1,17 @@
-"""What a task is: the functions that the training loop calls, and nothing else.
+"""What a system is to the rest of the code: three groups of functions, and nothing else.
 
-A task is a module `jaxvision/tasks/<name>.py` with one function
+A system is a package `jaxvision/tasks/<name>/` with two functions
 
     make(config, info) -> Task
+    make_predictor(config, info) -> Predictor      without importing jax
 
-`config` is the run's ml_collections config, `info` the data set's facts (`Dataset.info`). The loop
-finds the module by `config.task`; there is no registry. Everything that differs between systems
-lives behind these functions; when to log, evaluate, draw and save is the loop's business alone.
+`config` is the run's ml_collections config, `info` the data set's facts (`Dataset.info`). The
+package is found by `config.task`; there is no registry. When to log, evaluate, draw and save is the
+loop's business: a task never knows.
+
+    Model      what is trained and exported: pure functions of arrays, under jit
+    Report     what is made, on the host, of what was measured: metrics, figures, tables
+    Predictor  from a picture in memory to an answer in that picture's own coordinates
 
 Conventions:
   batch     dict of arrays with a leading batch axis; images as uint8 [B, H, W, C]. Evaluation
@@ -16,10 +21,13 @@ Conventions:
   sums      of `loss`: {name: (numerator, denominator)}; the log shows the ratio of the two totals.
   fitted    {name: float} that was chosen on the validation split (a threshold, a temperature) and
             is kept with the checkpoint; {} before the first evaluation.
+  picture   uint8 [H, W, 3], RGB, of any size.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class Measured(NamedTuple):
@@ -35,8 +43,8 @@ class Measured(NamedTuple):
     rows: dict[str, Any]
 
 
-class Task(NamedTuple):
-    """The pure functions of one task.
+class Model(NamedTuple):
+    """What is trained and exported.
 
     Attributes:
       init: (key, batch) -> variables.
@@ -45,55 +53,122 @@ class Task(NamedTuple):
       augment: (key, batch) -> batch. Runs inside jit, on device, in training only.
       loss: (params, extra, batch, key) -> (loss, (extra, sums)). Differentiated by the train step.
       metrics: (variables, batch, key) -> Measured, of the rows whose 'valid' is 1.
-      fit: (measured) -> fitted. Host; called with the validation split only.
-      summarize: (measured, fitted) -> {name: float}. Host; a whole split. The names must not depend
-        on what was measured.
-      draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Host; calls the model
-        on a few rows. An image of four axes, [F, H, W, 3], is a film.
-      predict: (variables, images) -> outputs. Jittable; images uint8 [B, H, W, C], no labels.
-      decode: (outputs, image, fitted) -> one image's prediction: JSON-able values, arrays. Host.
-      predict_file: (predict, path, output, fitted) -> JSON-able record. Host; reads one of the
-        user's files, writes what was found under the folder `output`. `predict` is the jitted
-        `predict` above with the variables already bound: images -> outputs.
+      predict: (variables, inputs) -> {name: array [N, ...]}. Inputs are what `Predictor.prepare`
+        makes, uint8 [N, *input_shape]; no row depends on the others.
+      input_shape: of one input; a text stands for any size that it describes ('32*h').
       trainable: (path) -> bool, for a parameter path such as ('encoder', 'Conv1', 'kernel').
         Parameters that are not trainable get no gradient and no optimizer state.
-      plots: (measured, fitted) -> {name: uint8 image [H, W, 3]}. Host; figures of a whole split (a
-        confusion matrix, say).
-      tables: (measured, fitted) -> {name: list of {column: value}}. Host; what a single number
-        cannot tell of a whole split (each class's precision, say); goes to evaluation.json.
-      adapt: (dataset) -> dataset. Host; other data than the model was trained on, as the model
-        needs it (labels in its order). Raises UserError where the data does not fit.
-      highlights: (measured, fitted) -> {name: row numbers}, the most telling first (the worst
-        predictions, say). Host; drawn under that name when training ends.
-      collect: (records, output) -> None. Host; after the last `predict_file`, with the records of
-        all files: writes what concerns them together (a table) under the folder `output`.
-      finish: (predict, dataset, output, fitted) -> None. Host; once, when training has ended, with
-        the best checkpoint: writes what is neither a figure nor a number (a film of the test split)
-        into the folder `output`. `predict` as for `predict_file`.
       condense: (variables, batch) -> batch, or None. What a frozen part of the model makes of a
         batch, which need not be made again at every step: resident data pass through it once,
         before training begins. `augment`, `loss` and `metrics` take batches of both kinds.
-      extensions: names of the files that `predict_file` reads; anything else in an input folder is
-        not an input.
     """
 
     init: Callable[..., Any]
     load_weights: Callable[..., Any]
     augment: Callable[..., Any]
     loss: Callable[..., Any]
-    metrics: Callable[..., Any]
-    fit: Callable[[Measured], dict[str, float]]
-    summarize: Callable[..., dict[str, float]]
-    draw: Callable[..., dict[str, Any]]
-    predict: Callable[..., Any]
-    decode: Callable[..., Any]
-    predict_file: Callable[..., dict[str, Any]]
-    trainable: Callable[[tuple[str, ...]], bool]
-    plots: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
-    tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
-    adapt: Callable[..., Any] = lambda dataset: dataset
-    highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
-    collect: Callable[..., None] = lambda records, output: None
-    finish: Callable[..., None] = lambda predict, dataset, output, fitted: None
+    metrics: Callable[..., Measured]
+    predict: Callable[..., dict[str, Any]]
+    input_shape: tuple[int | str, ...]
+    trainable: Callable[[tuple[str, ...]], bool] = lambda path: True
     condense: Callable[..., Any] | None = None
-    extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+
+class Report(NamedTuple):
+    """What is made of a split that was measured; all on the host.
+
+    Attributes:
+      fit: (measured) -> fitted. Called with the validation split only.
+      metrics: (measured, fitted) -> {name: float}; among them 'loss', the training loss as far as
+        it makes sense without augmentation. The names must not depend on what was measured.
+      headline: names of the three to five metrics that a line on the console shows.
+      draw: (variables, batch, key, fitted) -> {name: uint8 image [H, W, 3]}. Calls the model on a
+        few rows. An image of four axes, [F, H, W, 3], is a film.
+      figures: (measured, fitted) -> {name: uint8 image [H, W, 3]}, of a whole split (a confusion
+        matrix, say).
+      tables: (measured, fitted) -> {name: list of {column: value}}: what a single number cannot
+        tell of a whole split (each class's precision, say); goes to evaluation.json.
+      highlights: (measured, fitted) -> {name: row numbers}, the most telling first (the worst
+        predictions, say); drawn under that name when training ends.
+      adapt: (dataset) -> dataset. Other data than the model was trained on, as the model needs it
+        (labels in its order). Raises UserError where the data does not fit.
+      finish: (apply, dataset, output, fitted) -> None. Once, when training has ended, with the best
+        checkpoint: writes what is neither a figure nor a number (a film of the test split) into the
+        folder `output`. `apply` as for `Predictor.stream`.
+    """
+
+    fit: Callable[[Measured], dict[str, float]]
+    metrics: Callable[..., dict[str, float]]
+    headline: tuple[str, ...]
+    draw: Callable[..., dict[str, Any]]
+    figures: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    adapt: Callable[..., Any] = lambda dataset: dataset
+    finish: Callable[..., None] = lambda apply, dataset, output, fitted: None
+
+
+class Prepared(NamedTuple):
+    """A picture as the model takes it.
+
+    Attributes:
+      inputs: uint8 [N, *input_shape]: tiles, faces, or one resized picture; N may be 0.
+      context: what `decode` needs to find the way back to the picture.
+    """
+
+    inputs: np.ndarray
+    context: Any
+
+
+class Prediction(NamedTuple):
+    """The answer for one picture, in that picture's own pixels.
+
+    Attributes:
+      record: JSON-able.
+      arrays: {name: array}: what is too large for that.
+    """
+
+    record: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Predictor(NamedTuple):
+    """From a picture in memory to an answer; numpy alone, so it works without jax.
+
+    Attributes:
+      prepare: (picture) -> Prepared.
+      decode: (outputs, context, fitted) -> Prediction. `outputs` are those of `Model.predict` for
+        this picture's inputs, as numpy arrays [N, ...]; {} where N is 0.
+      render: (picture, prediction) -> uint8 [H', W', 3] to look at.
+      describe: (record) -> a few words for the console.
+      write: (picture, prediction, path, output) -> {kind: path of a file}. Puts the answer for the
+        picture that was read from `path` into files under the folder `output`.
+      collect: (records, output) -> None. After the last file, with the records of all: writes what
+        concerns them together (a table) under the folder `output`.
+      streams: (path) -> bool: whether a file is no single picture, or too large to be held as one.
+      stream: (apply, path, output, fitted) -> record. Predicts such a file, in bounded memory, and
+        writes what `write` would. `apply` takes an iterable of (key, inputs [N, *input_shape]) and
+        yields (key, outputs) for each, in order, reading a few ahead (`batching.apply_in_batches`).
+      extensions: of the files that can be read, in lower case; anything else in a folder is no input.
+      geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
+        nothing in the answer has an outline.
+    """
+
+    prepare: Callable[[np.ndarray], Prepared]
+    decode: Callable[..., Prediction]
+    render: Callable[[np.ndarray, Prediction], np.ndarray]
+    describe: Callable[[dict[str, Any]], str]
+    write: Callable[..., dict[str, str]]
+    extensions: tuple[str, ...]
+    collect: Callable[..., None] = lambda records, output: None
+    streams: Callable[..., bool] = lambda path: False
+    stream: Callable[..., dict[str, Any]] | None = None
+    geojson: Callable[..., dict[str, Any]] | None = None
+
+
+class Task(NamedTuple):
+    """A system."""
+
+    model: Model
+    report: Report
+    predictor: Predictor
