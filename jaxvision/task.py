@@ -1,10 +1,12 @@
 """What a system is to the rest of the code: three groups of functions, and nothing else.
 
-A system is a package `jaxvision/tasks/<name>/` with two functions
+A system is a package `jaxvision/tasks/<name>/` with three functions
 
     make(config, info) -> Task
+    make_report(config, info) -> Report            without importing flax; `draw` is added by `make`
     make_predictor(config, info) -> Predictor      without importing jax
 
+so that an exported model is used without what trained it.
 `config` is the run's ml_collections config, `info` the data set's facts (`Dataset.info`). The
 package is found by `config.task`; there is no registry. When to log, evaluate, draw and save is the
 loop's business: a task never knows.
@@ -78,6 +80,8 @@ class Report(NamedTuple):
     """What is made of a split that was measured; all on the host.
 
     Attributes:
+      measure: (outputs, batch) -> Measured, of what `Model.predict` made of a batch: all that an
+        exported model can be judged by. Jittable; `Model.metrics` may measure more.
       fit: (measured) -> fitted. Called with the validation split only.
       metrics: (measured, fitted) -> {name: float}; among them 'loss', the training loss as far as
         it makes sense without augmentation. The names must not depend on what was measured.
@@ -97,10 +101,11 @@ class Report(NamedTuple):
         folder `output`. `apply` as for `Predictor.stream`.
     """
 
+    measure: Callable[..., Measured]
     fit: Callable[[Measured], dict[str, float]]
     metrics: Callable[..., dict[str, float]]
     headline: tuple[str, ...]
-    draw: Callable[..., dict[str, Any]]
+    draw: Callable[..., dict[str, Any]] = lambda variables, batch, key, fitted: {}
     figures: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
