@@ -9,6 +9,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = ""  # jaxvision/tasks/<task>/, or a dotted module of yours
     config.seed = 0  # weights, batches, augmentation and built-in data all follow from it
+    # The workdir of another run: its best checkpoint's arrays are where this run begins, as far as
+    # their names and shapes fit.
+    config.init_from = ""
     config.batch_size = 8  # examples a step, over all devices together
 
     config.data = ConfigDict()

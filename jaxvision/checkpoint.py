@@ -1,5 +1,6 @@
 """Checkpoints: the newest and the best steps of a run, through orbax (imported here alone)."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,12 @@ class Checkpoints(NamedTuple):
           step: names the checkpoint.
           state: a pytree of arrays.
           notes: JSON-able.
-          score: the metric that decides which step is best; None where none was measured.
+          score: the metric that decides which step is best; None or NaN: never this one.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
         )
-        metrics = None if score is None else {"score": score}
+        metrics = {"score": score} if score is not None and math.isfinite(score) else None
         self.manager.save(step, args=items, metrics=metrics, force=True)
 
     def newest(self) -> int | None:

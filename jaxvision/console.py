@@ -1,6 +1,6 @@
 """Lines on the console: what a run says while it works."""
 
-ON_A_LINE = 20  # metrics; a task with one for each of many classes has more
+from collections.abc import Sequence
 
 
 def say(line: str) -> None:
@@ -16,11 +16,12 @@ def duration(seconds: float) -> str:
     return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
 
 
-def table(metrics: dict[str, float]) -> str:
-    """'accuracy 0.9312  iou 0.7011': the metrics of one line, the first ON_A_LINE of them.
+def table(metrics: dict[str, float], names: Sequence[str] = ()) -> str:
+    """'accuracy 0.9312  iou 0.7011': those of `names`, or all, on one line."""
+    shown = names or metrics
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
 
-    A '/' in a name marks a detail ('psnr/grid/3'): those are left to the files.
-    """
-    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name]
-    more = len(shown) - ON_A_LINE
-    return "  ".join([*shown[:ON_A_LINE], *([f"(and {more} more)"] if more > 0 else [])])
+
+def headline(names: Sequence[str], best_metric: str) -> list[str]:
+    """The names of a task's most telling metrics, that which checkpoints are kept by first."""
+    return list(dict.fromkeys([*([best_metric] if best_metric else []), *names]))

@@ -5,19 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxvision import logs
-from jaxvision import workdir as workdir_lib
-from jaxvision.checkpoint import open_checkpoints
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.sharding import make_mesh, replicated
-from jaxvision.task import Measured, Task
-from jaxvision.tasks import find_task
-from jaxvision.train_state import eval_variables
+from jaxvision.task import Measured
+from jaxvision.trained import load_trained
 
 
 def batch_size(config: ConfigDict) -> int:
@@ -26,10 +21,10 @@ def batch_size(config: ConfigDict) -> int:
 
 
 def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:
-    """A task's metrics over every row of a split, each once.
+    """A model's metrics over every row of a split, each once.
 
     Args:
-      metrics: the task's `metrics`, jitted.
+      metrics: the model's `metrics`, jitted.
       variables: what to judge.
       feed: the split.
       size: rows a batch.
@@ -60,55 +55,6 @@ def _wide(value):
     return value.astype(np.int64 if np.issubdtype(value.dtype, np.integer) else np.float64)
 
 
-class Model(NamedTuple):
-    """A trained model, ready for use.
-
-    Attributes:
-      task, variables: as everywhere.
-      fitted: what validation chose (a threshold, ...).
-      step: the checkpoint's step.
-      mesh: the devices that hold the variables.
-    """
-
-    task: Task
-    variables: Any
-    fitted: dict[str, float]
-    step: int
-    mesh: Mesh
-
-
-def load_model(
-    config: ConfigDict, workdir: str, batch_sizes: dict[str, int], step: int = 0
-) -> Model:
-    """A checkpoint of a workdir, by default the best.
-
-    Args:
-      config: may differ from the workdir's own in anything but the model.
-      workdir: the run's folder.
-      batch_sizes: {config key: size} that must divide among the devices.
-      step: the checkpoint's; 0: the best.
-
-    Raises:
-      UserError: nothing was trained there, that step is not kept, or the config describes another
-        model.
-    """
-    workdir_lib.check_model(config, workdir)
-    checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
-    kept = checkpoints.steps()
-    if not kept:
-        raise UserError(f"workdir {workdir!r} holds no checkpoint yet: train there first")
-    step = step or checkpoints.best()
-    if step not in kept:
-        raise UserError(
-            f"--step={step}: {workdir} keeps only {', '.join(map(str, kept))}; choose one of them "
-            "(checkpoint.keep_every_steps keeps more)"
-        )
-    notes, mesh = checkpoints.notes(step), make_mesh(batch_sizes)
-    saved = checkpoints.restore_as_saved(step, replicated(mesh))
-    variables = eval_variables(saved["params"], saved["frozen"], saved["extra"], saved["ema"])
-    return Model(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
-
-
 def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0) -> None:
     """Judges a checkpoint of the workdir on a split; prints it, writes evaluation.json and figures.
 
@@ -122,8 +68,9 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
       UserError: nothing trained there, no such split, no such checkpoint.
     """
     size = batch_size(config)
-    model = load_model(config, workdir, {"batch_size": size}, step)
-    dataset = model.task.adapt(loader.load_dataset(config))
+    trained = load_trained(config, workdir, {"batch_size": size}, step)
+    model, report = trained.task.model, trained.task.report
+    dataset = report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
         dataset = dataset._replace(splits={"all": _merged(dataset)})
@@ -132,17 +79,18 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
             f"--split={split}: {dataset.source} has only {', '.join(dataset.splits)}; "
             "choose one of them, or --split=all"
         )
-    feed = loader.open_feed(dataset, split, config, model.mesh)
-    metrics = jax.jit(model.task.metrics)
-    measured = measure(metrics, model.variables, feed, size, config.seed)
-    values = model.task.summarize(measured, model.fitted)
-    tables = model.task.tables(measured, model.fitted)
-    logs.write_evaluation(workdir, split, model.step, feed.split.examples, values, tables)
+    feed = loader.open_feed(dataset, split, config, trained.mesh)
+    measured = measure(jax.jit(model.metrics), trained.variables, feed, size, config.seed)
+    values = report.metrics(measured, trained.fitted)
+    tables = report.tables(measured, trained.fitted)
+    logs.write_evaluation(
+        workdir, split, trained.step, feed.split.examples, values, tables, report.headline
+    )
     rows = figure_rows(feed, config.eval.figure_rows)
     key = jax.random.key(config.seed)
-    drawn = model.task.draw(model.variables, rows, key, model.fitted)
-    for name, image in {**drawn, **model.task.plots(measured, model.fitted)}.items():
-        logs.save_figure(workdir, f"{split}_{name}", model.step, image)
+    drawn = report.draw(trained.variables, rows, key, trained.fitted)
+    for name, image in {**drawn, **report.figures(measured, trained.fitted)}.items():
+        logs.save_figure(workdir, f"{split}_{name}", trained.step, image)
 
 
 def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from jaxvision.visualize.gif import FILM_FPS, write_gif
 from jaxvision.workdir import write_json
 
 
-def describe_parameters(params: Any) -> str:
-    """A table of every parameter array: name, shape, size, mean and spread."""
-    return parameter_overview.get_parameter_overview(params)
+def write_parameters(workdir: str | Path, params: Any) -> None:
+    """A table of every parameter array in parameters.txt: name, shape, size, mean and spread."""
+    overview = parameter_overview.get_parameter_overview(params)
+    (Path(workdir) / "parameters.txt").write_text(overview + "\n")
 
 
 def describe_data(dataset: Dataset) -> None:
@@ -151,15 +153,16 @@ def write_evaluation(
     examples: int,
     metrics: dict[str, float],
     tables: dict[str, list[dict[str, Any]]],
+    headline: Sequence[str],
 ) -> None:
-    """Prints `<split>: metrics` and the tables, and writes workdir/evaluation.json."""
+    """Prints the tables and `<split>: metrics`, those of `headline`; writes evaluation.json."""
     record = {"split": split, "step": step, "examples": examples, "metrics": metrics}
     if tables:
         record["tables"] = tables
     write_json(Path(workdir) / "evaluation.json", record)
     for name, rows in tables.items():
         _say_rows(name, rows)
-    say(f"{split}: {table(metrics)}  ({examples} examples, step {step})")
+    say(f"{split}: {table(metrics, headline)}  ({examples} examples, step {step})")
 
 
 def _say_rows(name: str, rows: list[dict[str, Any]]) -> None:

@@ -1,15 +1,24 @@
-"""`--mode=predict`: a trained model on the user's own pictures."""
+"""`--mode=predict`: a trained model on the user's own pictures and films."""
 
+import itertools
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision.console import duration, say
 from jaxvision.errors import UserError
-from jaxvision.evaluate import load_model
+from jaxvision.input_pipeline.images import decode_image
+from jaxvision.input_pipeline.parallel import cpu_threads, in_threads
+from jaxvision.task import Predictor, Prepared
+from jaxvision.trained import load_trained, make_apply
+
+AHEAD = 2  # pictures a thread that are read before they are needed, or wait to be written
+NOTHING = Prepared(np.zeros((0, 1), np.uint8), None)
 
 
 def predict_files(
@@ -30,44 +39,117 @@ def predict_files(
     Raises:
       UserError: no such input, nothing usable in it, nothing trained in the workdir.
     """
-    _check_exists(source)
     folder = Path(output or Path(workdir) / "predictions")
-    model = load_model(config, workdir, {}, step)
-    files = _list_files(source, model.task.extensions)
-    apply = jax.jit(model.task.predict)
-    done, failed, start = [], [], time.perf_counter()
+    _check_paths(source, folder)
+    trained = load_trained(config, workdir, {}, step)
+    predictor = trained.task.predictor
+    files = _list_files(source, predictor.extensions)
+    work = Work(predictor, make_apply(trained, config.predict.batch_size), folder, trained.fitted)
+    records, failed, start = [], [], time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lines = open(folder / "predictions.jsonl", "w")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"cannot write to --output={str(folder)!r}: {error.strerror}") from error
     with lines:
-        for i, path in enumerate(files):
-            try:
-                record = model.task.predict_file(
-                    lambda images: apply(model.variables, images), path, folder, model.fitted
-                )
-                done.append(record)
-            except UserError as error:
-                failed.append(path.name)
-                record = {"file": str(path), "error": str(error)}
-                say(f"skipped: {error}")
+        for i, record in enumerate(predict_each(work, files)):
             lines.write(json.dumps(record) + "\n")
-            left = (time.perf_counter() - start) / (i + 1) * (len(files) - i - 1)
-            say(f"{i + 1}/{len(files)} {path.name}  left {duration(left)}")
-    model.task.collect(done, folder)
-    say(f"{len(done)} of {len(files)} files predicted by step {model.step} into {folder}")
+            if "error" in record:
+                failed.append(files[i].name)
+                told = f"skipped: {record['error']}"
+            else:
+                records.append(record)
+                told = f"{files[i].name}: {predictor.describe(record)}"
+            rate = (i + 1) / (time.perf_counter() - start)
+            say(f"{i + 1}/{len(files)}  {told}  left {duration((len(files) - i - 1) / rate)}")
+    predictor.collect(records, folder)
+    seconds = time.perf_counter() - start
+    say(
+        f"{len(records)} of {len(files)} files predicted by step {trained.step} into {folder} "
+        f"({len(files) / seconds:.1f} a second)"
+    )
     if failed:
         raise UserError(
             f"{len(failed)} of {len(files)} files could not be read: {', '.join(failed[:5])}"
         )
 
 
-def _check_exists(source: str) -> None:
+class Work(NamedTuple):
+    """What is done with each file.
+
+    Attributes:
+      predictor: the task's.
+      apply: as for `Predictor.stream`.
+      output: the folder for results.
+      fitted: of the checkpoint.
+    """
+
+    predictor: Predictor
+    apply: Any
+    output: Path
+    fitted: dict[str, float]
+
+
+class _Picture(NamedTuple):
+    """A file that was read, or the reason why it could not be."""
+
+    path: Path
+    pixels: np.ndarray | None
+    prepared: Prepared
+    error: str = ""
+
+
+def predict_each(work: Work, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The record of each file, in their order; {'file', 'error'} of one that cannot be read.
+
+    Pictures are read and prepared ahead by threads, share batches, and are written by threads.
+    """
+    for streams, paths in itertools.groupby(files, work.predictor.streams):
+        if streams:
+            for path in paths:
+                yield _stream(work, path)
+            continue
+        pictures = in_threads(lambda path: _read(work.predictor, path), paths, cpu_threads(), AHEAD)
+        answers = work.apply((picture, picture.prepared.inputs) for picture in pictures)
+        yield from in_threads(lambda answer: _finish(work, *answer), answers, cpu_threads(), AHEAD)
+
+
+def _read(predictor: Predictor, path: Path) -> _Picture:
+    try:
+        pixels = decode_image(path)
+        return _Picture(path, pixels, predictor.prepare(pixels))
+    except UserError as error:
+        return _Picture(path, None, NOTHING, str(error))
+
+
+def _finish(work: Work, picture: _Picture, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    if picture.error:
+        return {"file": str(picture.path), "error": picture.error}
+    predictor, pixels = work.predictor, picture.pixels
+    prediction = predictor.decode(outputs, picture.prepared.context, work.fitted)
+    written = predictor.write(pixels, prediction, picture.path, work.output)
+    return {"file": str(picture.path), **prediction.record, **written}
+
+
+def _stream(work: Work, path: Path) -> dict[str, Any]:
+    try:
+        return work.predictor.stream(work.apply, path, work.output, work.fitted)
+    except UserError as error:
+        return {"file": str(path), "error": str(error)}
+
+
+def _check_paths(source: str, output: Path) -> None:
     if not source:
         raise UserError("--mode=predict needs --input: an image, or a folder of images")
-    if not Path(source).exists():
+    path = Path(source)
+    if not path.exists():
         raise UserError(f"--input={source!r} does not exist: give an image, or a folder of images")
+    folder = path if path.is_dir() else path.parent
+    if output.resolve() == folder.resolve():
+        raise UserError(
+            f"--output={str(output)!r} is the folder of --input, where results could overwrite "
+            "files or be taken for input the next time: choose another folder"
+        )
 
 
 def _list_files(source: str, extensions: tuple[str, ...]) -> list[Path]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -17,6 +18,7 @@ from jaxvision.sharding import replicated
 from jaxvision.task import Task
 from jaxvision.tasks import find_task
 from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
+from jaxvision.trained import trained_variables
 
 
 class Run(NamedTuple):
@@ -44,27 +46,52 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
     keep = config.checkpoint
     checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
-    metrics = jax.jit(task.metrics)
+    metrics = jax.jit(task.model.metrics)
     return Run(config, workdir, dataset, task, mesh, total, steps_per_epoch, checkpoints, metrics)
 
 
 def initial_state(run: Run, optimizer: Any) -> TrainState:
     """The state before step 1, on the devices.
 
-    Pretrained weights are loaded unless a checkpoint is there to take their place: a resumed run
-    needs neither the network nor the file.
+    Pretrained weights, and those of `init_from`, are loaded unless a checkpoint is there to take
+    their place: a resumed run needs neither the network nor the file.
 
     Raises:
       UserError: the weights cannot be fetched or read, or do not fit.
     """
+    model = run.task.model
     row = training_split(run.dataset).read(0)
     batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
     key = jax.random.key(run.config.seed)
-    variables = jax.jit(run.task.init)(key, batch)
+    variables = jax.jit(model.init)(key, batch)
     if run.checkpoints.newest() is None:
-        variables = run.task.load_weights(variables)
-    state = create_state(run.task, optimizer, variables, batch, run.config.train.ema_decay > 0)
+        variables = model.load_weights(variables)
+        if run.config.init_from:
+            variables = _init_from(run, variables)
+    state = create_state(model, optimizer, variables, batch, run.config.train.ema_decay)
     return jax.device_put(state, replicated(run.mesh))
+
+
+def _init_from(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
+    """`variables` with all arrays of another run's best checkpoint whose name and shape fit."""
+    source = run.config.init_from
+    loaded = flatten_dict(trained_variables(source, run.mesh), sep="/")
+    own = flatten_dict(variables, sep="/")
+    fitting = {
+        name: loaded[name]
+        for name, leaf in own.items()
+        if name in loaded and loaded[name].shape == leaf.shape
+    }
+    if not fitting:
+        raise UserError(
+            f"init_from={source!r}: none of its arrays has the name and shape of one of this "
+            "model's; choose a run of the same kind of model, or ''"
+        )
+    others = [name for name in own if name not in fitting]
+    say(f"init_from {source}: {len(fitting)} of {len(own)} arrays taken over")
+    if others:
+        say(f"  begun anew: {', '.join(others[:8])}{' ...' if len(others) > 8 else ''}")
+    return unflatten_dict({**own, **fitting}, sep="/")
 
 
 def make_optimizer(run: Run) -> Any:
@@ -82,7 +109,7 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
     _check_best_metric(run, state)
     newest = run.checkpoints.newest()
     if newest is None:
-        _describe(state)
+        _describe(run, state)
         data = {"info": run.dataset.info, "fingerprint": run.dataset.fingerprint}
         return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
     notes = run.checkpoints.notes(newest)
@@ -92,17 +119,24 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
             "bring them back, or use another --workdir"
         )
     state = run.checkpoints.restore(newest, state)
-    _describe(state)
+    _describe(run, state)
     say(f"resumed from step {newest} of {run.total_steps}")
     return state, notes
 
 
-def _describe(state: TrainState) -> None:
-    params = merge_params(state.params, state.frozen)
-    say(logs.describe_parameters(params))
-    frozen = sum(leaf.size for leaf in jax.tree.leaves(state.frozen))
-    total = sum(leaf.size for leaf in jax.tree.leaves(params))
-    say(f"model: {total:,} parameters, {total - frozen:,} trained, {frozen:,} frozen")
+def _describe(run: Run, state: TrainState) -> None:
+    """A line for each part of the model; the table of all arrays goes to parameters.txt."""
+    params, trained, frozen = (
+        {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in trees.items()}
+        for trees in (merge_params(state.params, state.frozen), state.params, state.frozen)
+    )
+    total, still = sum(params.values()), sum(frozen.values())
+    say(f"model: {total:,} parameters, {total - still:,} trained, {still:,} frozen")
+    for name, size in params.items():
+        part = f", {frozen[name]:,} frozen" if name in frozen and name in trained else ""
+        part = ", frozen" if name in frozen and name not in trained else part
+        say(f"  {name}: {size:,}{part}")
+    logs.write_parameters(run.workdir, merge_params(state.params, state.frozen))
     devices = jax.local_devices()
     say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
 
@@ -117,7 +151,7 @@ def _check_best_metric(run: Run, state: TrainState) -> None:
         if asks:
             raise UserError(f"{asks} needs checkpoint.best_metric of a val split, but {missing}")
         return
-    names = _metric_names(run, eval_variables(state.params, state.frozen, state.extra, {}))
+    names = _metric_names(run, eval_variables(state, run.config.train.ema_decay))
     if best_metric not in names:
         raise UserError(
             f"checkpoint.best_metric={best_metric!r} is not a metric of task {run.config.task}: "
@@ -137,6 +171,6 @@ def _metric_names(run: Run, variables: Any) -> list[str]:
     row = run.dataset.splits["val"].read(0)
     batch = {name: np.stack([array]) for name, array in row.items()}
     batch["valid"] = np.ones(1, np.float32)
-    shapes = jax.eval_shape(run.task.metrics, variables, batch, jax.random.key(0))
+    shapes = jax.eval_shape(run.task.model.metrics, variables, batch, jax.random.key(0))
     zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    return list(run.task.summarize(zeros, {}))
+    return list(run.task.report.metrics(zeros, {}))

@@ -154,7 +154,7 @@ class Predictor(NamedTuple):
       stream: (apply, path, output, fitted) -> record. Predicts such a file, in bounded memory, and
         writes what `write` would. `apply` takes an iterable of (key, inputs [N, *input_shape]) and
         yields (key, outputs) for each, in order, reading a few ahead (`batching.apply_in_batches`).
-      extensions: of the files that can be read, in lower case; anything else in a folder is no input.
+      extensions: of the files that can be read, in lower case; others in a folder are no input.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
         nothing in the answer has an outline.
     """

@@ -3,22 +3,25 @@
 import collections
 import contextlib
 import functools
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from jaxvision import evaluate, logs, optimizers, wandb_log
 from jaxvision import workdir as workdir_lib
-from jaxvision.console import say, table
+from jaxvision.console import headline, say, table
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.run import Run, make_optimizer, prepare, start
 from jaxvision.sharding import batch_sharding, make_mesh, replicated
 from jaxvision.train_state import TrainState, eval_variables, make_train_step, run_steps
+from jaxvision.trained import Trained, load_trained, make_apply
 from jaxvision.visualize.curves import learning_curves
 
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
@@ -61,7 +64,7 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
     """
     config = run.config
     train_step = make_train_step(
-        run.task,
+        run.task.model,
         make_optimizer(run),
         config.seed,
         config.train.ema_decay,
@@ -182,11 +185,11 @@ def _early(run: Run, notes: dict, step: int) -> bool:
 
 def _condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
     """The feed with what the task's frozen parts make of it, where the task asks for that."""
-    if run.task.condense is None:
+    if run.task.model.condense is None:
         return feed
     say(f"the frozen part of the model sees {feed.split.examples} examples once")
-    variables = eval_variables(state.params, state.frozen, state.extra, {})
-    condense = jax.jit(run.task.condense)
+    variables = eval_variables(state, run.config.train.ema_decay)
+    condense = jax.jit(run.task.model.condense)
     return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
 
 
@@ -194,31 +197,39 @@ def _make_validate(run: Run, state: TrainState) -> Callable:
     """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
     if "val" not in run.dataset.splits:
         return lambda state, step, notes, log: (notes, None)
-    config, task = run.config, run.task
+    config, report = run.config, run.task.report
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
     rows = evaluate.figure_rows(feed, config.eval.figure_rows)
     feed = _condensed(run, feed, state)
 
     def validate(state, step, notes, log):
-        variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
+        variables = eval_variables(state, config.train.ema_decay)
         size = evaluate.batch_size(config)
         measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
-        fitted = task.fit(measured)
-        values = task.summarize(measured, fitted)
-        say(f"val: {table(values)}  ({feed.split.examples} examples, step {step})")
+        fitted = report.fit(measured)
+        values = report.metrics(measured, fitted)
+        notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)
+        names = headline(report.headline, config.checkpoint.best_metric)
+        best = "  best so far" if score is not None and notes["best_step"] == step else ""
+        say(f"val: {table(values, names)}  (step {step}){best}")
         log.metrics(step, {f"val/{name}": value for name, value in values.items()})
-        drawn = task.draw(variables, rows, jax.random.key(config.seed), fitted)
-        for name, image in {**drawn, **task.plots(measured, fitted)}.items():
+        drawn = report.draw(variables, rows, jax.random.key(config.seed), fitted)
+        for name, image in {**drawn, **report.figures(measured, fitted)}.items():
             log.figure(step, name, image)
-        notes = {**notes, "fitted": fitted}
-        score = values.get(config.checkpoint.best_metric)
-        sign = 1 if config.checkpoint.higher_is_better else -1
-        best = notes["best_score"]
-        if score is not None and (best is None or sign * score > sign * best):
-            notes = {**notes, "best_score": score, "best_step": step}
         return notes, score
 
     return validate
+
+
+def _note_score(config: ConfigDict, notes: dict, values: dict, step: int) -> tuple[dict, Any]:
+    """(notes, score) with the best score so far in the notes; NaN never is the best."""
+    score = values.get(config.checkpoint.best_metric)
+    sign = 1 if config.checkpoint.higher_is_better else -1
+    best = notes["best_score"]
+    known = score is not None and math.isfinite(score)
+    if known and (best is None or sign * score > sign * best):
+        notes = {**notes, "best_score": score, "best_step": step}
+    return notes, score
 
 
 def _make_observe(run: Run) -> Callable:
@@ -244,7 +255,7 @@ def _make_observe(run: Run) -> Callable:
 def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
     run.checkpoints.wait()
-    model = evaluate.load_model(run.config, run.workdir, {})
+    trained = load_trained(run.config, run.workdir, {})
     size = evaluate.batch_size(run.config)
     log.figure(
         run.total_steps,
@@ -252,36 +263,44 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
         learning_curves(log.metrics_path, run.config.checkpoint.best_metric),
     )
     if "val" in run.dataset.splits:
-        _draw_highlights(run, model, size, log)
+        _draw_highlights(run, trained, size, log)
     if "test" in run.dataset.splits:
-        _test(run, model, size, log)
+        _test(run, trained, size, log)
     else:
         say(f"test: {run.dataset.source} has no test split")
-    apply = jax.jit(run.task.predict)
-    predict = functools.partial(apply, model.variables)
-    run.task.finish(predict, run.dataset, Path(run.workdir) / "figures", model.fitted)
+    apply = make_apply(trained, run.config.predict.batch_size)
+    figures = Path(run.workdir) / "figures"
+    run.task.report.finish(apply, run.dataset, figures, trained.fitted)
+    say(f"results: {run.workdir} (figures/, evaluation.json, checkpoints/, parameters.txt)")
+    say(
+        f"next: python main.py --mode=predict --workdir={run.workdir} --input=<a picture or a "
+        "folder> --output=<a folder>"
+    )
 
 
-def _draw_highlights(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
-    config, task = run.config, run.task
+def _draw_highlights(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
+    config, report = run.config, run.task.report
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    measured = evaluate.measure(run.metrics, model.variables, feed, size, config.seed)
-    for name, numbers in task.highlights(measured, model.fitted).items():
+    measured = evaluate.measure(run.metrics, trained.variables, feed, size, config.seed)
+    for name, numbers in report.highlights(measured, trained.fitted).items():
         rows = loader.host_rows(feed, numbers[: config.eval.figure_rows])
-        drawn = task.draw(model.variables, rows, jax.random.key(config.seed), model.fitted)
+        drawn = report.draw(trained.variables, rows, jax.random.key(config.seed), trained.fitted)
         for figure, image in drawn.items():
-            log.figure(model.step, name if len(drawn) == 1 else f"{name}_{figure}", image)
+            log.figure(trained.step, name if len(drawn) == 1 else f"{name}_{figure}", image)
 
 
-def _test(run: Run, model: evaluate.Model, size: int, log: logs.RunLog) -> None:
+def _test(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
+    report, fitted = run.task.report, trained.fitted
     feed = loader.open_feed(run.dataset, "test", run.config, run.mesh)
-    measured = evaluate.measure(run.metrics, model.variables, feed, size, run.config.seed)
-    values = run.task.summarize(measured, model.fitted)
+    measured = evaluate.measure(run.metrics, trained.variables, feed, size, run.config.seed)
+    values = report.metrics(measured, fitted)
     log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
-    for name, image in run.task.plots(measured, model.fitted).items():
+    for name, image in report.figures(measured, fitted).items():
         log.figure(run.total_steps, f"test_{name}", image)
-    tables = run.task.tables(measured, model.fitted)
-    logs.write_evaluation(run.workdir, "test", model.step, feed.split.examples, values, tables)
+    tables = report.tables(measured, fitted)
+    logs.write_evaluation(
+        run.workdir, "test", trained.step, feed.split.examples, values, tables, report.headline
+    )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxvision.input_pipeline.composite import take_rows
-from jaxvision.task import Task
+from jaxvision.task import Model
 
 
 @flax.struct.dataclass
@@ -23,7 +23,8 @@ class TrainState:
       frozen: the parameters that never change; the optimizer does not see them.
       extra: the other collections (batch_stats, ...).
       opt_state: optax's.
-      ema: moving average of `params`; {} when train.ema_decay is 0.
+      ema: {'count': updates so far, 'ema': average of `_averaged`}, as `optax.ema` keeps it, to be
+        debiased; {} when train.ema_decay is 0.
       sums: {name: (numerator, denominator)} of the training log since its last line. Here, rather
         than on the host, so that the step needs no host sync and a resumed run logs the same.
       bad_step: int32, the first step whose loss or gradient was not finite; -1 while there is none.
@@ -52,21 +53,23 @@ def merge_params(params: Any, frozen: Any) -> Any:
     return unflatten_dict({**flatten_dict(params), **flatten_dict(frozen)})
 
 
-def create_state(task: Task, optimizer: Any, variables: Any, batch: Any, ema: bool) -> TrainState:
+def create_state(
+    model: Model, optimizer: Any, variables: Any, batch: Any, ema_decay: float
+) -> TrainState:
     """The state before the first step.
 
     Args:
-      task: its `trainable` decides what is optimized.
+      model: its `trainable` decides what is optimized.
       optimizer: optax transformation.
       variables: from `task.init` (pretrained weights already in).
       batch: one training batch, or its shapes: fixes the names of the logged sums.
-      ema: keep a moving average of the weights.
+      ema_decay: > 0: a moving average of the weights is kept.
     """
     extra = {name: tree for name, tree in variables.items() if name != "params"}
-    params, frozen = split_params(variables["params"], task.trainable)
+    params, frozen = split_params(variables["params"], model.trainable)
     key = jax.random.key(0)
     sums = jax.eval_shape(
-        lambda: task.loss(variables["params"], extra, task.augment(key, batch), key)[1][1]
+        lambda: model.loss(variables["params"], extra, model.augment(key, batch), key)[1][1]
     )
     sums = {**sums, "gradient_norm": (jnp.zeros(()), jnp.zeros(()))}
     return TrainState(
@@ -75,19 +78,42 @@ def create_state(task: Task, optimizer: Any, variables: Any, batch: Any, ema: bo
         frozen=frozen,
         extra=extra,
         opt_state=optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params) if ema else {},
+        ema=optax.ema(ema_decay).init(_averaged(params, extra))._asdict() if ema_decay else {},
         sums=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums),
         bad_step=jnp.full((), -1, jnp.int32),
     )
 
 
-def eval_variables(params: Any, frozen: Any, extra: Any, ema: Any) -> Any:
-    """The variables to judge and to use: the moving average where the run keeps one."""
-    return {"params": merge_params(ema or params, frozen), **extra}
+def _averaged(params: Any, extra: Any) -> dict[str, Any]:
+    """What a moving average of the weights is of: the statistics that belong to them, too."""
+    statistics = {"batch_stats": extra["batch_stats"]} if "batch_stats" in extra else {}
+    return {"params": params, **statistics}
+
+
+def eval_variables(state: dict[str, Any] | TrainState, ema_decay: float) -> dict[str, Any]:
+    """The variables to judge and to use: the moving average where the run keeps one.
+
+    The average is debiased (Kingma and Ba 2015, section 3): it began at 0, and is divided by the
+    weight of all that has been added since.
+
+    Args:
+      state: a TrainState, or its fields as nested dicts.
+      ema_decay: train.ema_decay.
+    """
+    fields = vars(state) if isinstance(state, TrainState) else state
+    params, extra, ema = fields["params"], fields["extra"], fields["ema"]
+    if ema:
+        # Before the first update there is nothing to divide: the weights as they are.
+        count, average = ema["count"], ema["ema"]
+        debiased = optax.tree.bias_correction(average, ema_decay, jnp.maximum(count, 1))
+        current = _averaged(params, extra)
+        used = jax.tree.map(lambda a, c: jnp.where(count > 0, a, c), debiased, current)
+        params, extra = used["params"], {**extra, **{n: used[n] for n in used if n != "params"}}
+    return {"params": merge_params(params, fields["frozen"]), **extra}
 
 
 def make_train_step(
-    task: Task, optimizer: Any, seed: int, ema_decay: float, accumulate_steps: int
+    model: Model, optimizer: Any, seed: int, ema_decay: float, accumulate_steps: int
 ) -> Callable[[TrainState, Any], TrainState]:
     """Returns the pure step (state, batch) -> state; jit it where its inputs are known.
 
@@ -98,10 +124,10 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any) -> TrainState:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         augment_key, loss_key = jax.random.split(key)
-        batch = task.augment(augment_key, batch)
+        batch = model.augment(augment_key, batch)
 
         def loss_fn(params):
-            return task.loss(merge_params(params, state.frozen), state.extra, batch, loss_key)
+            return model.loss(merge_params(params, state.frozen), state.extra, batch, loss_key)
 
         (loss, (extra, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -110,10 +136,13 @@ def make_train_step(
         sums = {**sums, "gradient_norm": (norm, jnp.ones(()))}
         ema = state.ema
         if ema_decay > 0:
+            average = optax.EmaState(**state.ema)
+            _, average = optax.ema(ema_decay).update(_averaged(params, extra), average)
             # While a gradient is still being accumulated the weights stand still; so does this.
             updated = (state.step + 1) % accumulate_steps == 0
-            weight = jnp.where(updated, 1.0 - ema_decay, 0.0)
-            ema = optax.incremental_update(params, state.ema, weight)
+            ema = jax.tree.map(
+                lambda new, old: jnp.where(updated, new, old), average._asdict(), state.ema
+            )
         bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm)) & (state.bad_step < 0)
         return TrainState(
             step=state.step + 1,

@@ -2,9 +2,14 @@
 
 import contextlib
 import fcntl
+import functools
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,7 @@ RESUME_MAY_CHANGE = (
     "early_stop_epochs",
     "predict.",
 )
+BEGUN = "begun"  # the entry of config.json that is no field of the config
 
 
 def keep_compiled_programs() -> None:
@@ -63,7 +69,9 @@ def read_config(workdir: str) -> ConfigDict:
             f"workdir {workdir!r} holds no config.json: begin a run there with --config"
         )
     try:
-        return ConfigDict(_tuples(json.loads(path.read_text())))
+        fields = json.loads(path.read_text())
+        fields.pop(BEGUN, None)
+        return ConfigDict(_tuples(fields))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it or begin anew") from error
 
@@ -76,8 +84,35 @@ def _tuples(value: Any) -> Any:
 
 
 def begin(config: ConfigDict, workdir: str) -> None:
-    """Writes config.json: from here on there is a run in `workdir`."""
-    write_json(Path(workdir) / "config.json", config.to_dict())
+    """Writes config.json: from here on there is a run in `workdir`.
+
+    Beside the config it tells, under BEGUN, what ran: command, commit and versions of packages.
+    """
+    begun = {"command": sys.argv, "commit": _commit(), "versions": _versions()}
+    write_json(Path(workdir) / "config.json", {**config.to_dict(), BEGUN: begun})
+
+
+def _commit() -> str | None:
+    """The commit of the code, with '+' where files differ from it; None outside a checkout."""
+    git = functools.partial(
+        subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    try:
+        commit = git(["git", "rev-parse", "HEAD"])
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no"])
+    except OSError:  # no git
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("jaxvision", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def check_same_run(config: ConfigDict, workdir: str) -> None:

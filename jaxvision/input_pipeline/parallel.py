@@ -30,16 +30,19 @@ def threaded(
     Args:
       label: starts the progress line, for example 'checking images'.
     """
-    return counted(_in_threads(function, items, threads), label, len(items))
+    return counted(in_threads(function, items, threads), label, len(items))
 
 
-def _in_threads(function, items, threads):
+def in_threads(
+    function: Callable[[Any], Any], items: Iterable[Any], threads: int, ahead: int = 8
+) -> Iterator[Any]:
+    """Yields function(item) in the order of `items`, at most `ahead` calls a thread in flight."""
     pool = ThreadPoolExecutor(threads)
     waiting = collections.deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= 8 * threads:
+            if len(waiting) >= ahead * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
