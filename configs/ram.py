@@ -89,6 +89,7 @@ def _base():
     config.eval.rollouts = 1  # of the policy per image, whose predictions are averaged
     config.eval.batch_size = 500
     config.predict = dict(
+        batch_size=64,
         film="gif",  # gif | mp4 (needs the extra [video]) | '': no film
         rollouts=10,
     )

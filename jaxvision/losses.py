@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 
 def weighted_mean(values, weights):
@@ -12,7 +11,12 @@ def weighted_mean(values, weights):
 
 def binary_cross_entropy(logits, labels, weights):
     """Mean binary cross-entropy. logits, labels in {0, 1} and weights share one shape."""
-    return weighted_mean(optax.sigmoid_binary_cross_entropy(logits, labels), weights)
+    return weighted_mean(sigmoid_cross_entropy(logits, labels), weights)
+
+
+def sigmoid_cross_entropy(logits, labels):
+    """Binary cross-entropy of each element; here, as optax is not there where models are used."""
+    return -labels * jax.nn.log_sigmoid(logits) - (1.0 - labels) * jax.nn.log_sigmoid(-logits)
 
 
 def soft_dice(logits, labels, weights, smooth=1.0):
@@ -69,7 +73,9 @@ def squared(predicted, targets):
 
 def huber(predicted, targets, delta=1.0):
     """Huber's loss of each element: quadratic up to an error of `delta`, linear beyond."""
-    return optax.huber_loss(predicted, targets, delta=delta)
+    errors = jnp.abs(predicted - targets)
+    quadratic = jnp.minimum(errors, delta)  # Huber 1964
+    return 0.5 * quadratic**2 + delta * (errors - quadratic)
 
 
 def gaussian_nll(predicted, log_spread, targets):
@@ -90,7 +96,7 @@ def ordinal(value, thresholds, ranks):
     """
     above = (ranks[..., None] > jnp.arange(1, thresholds.shape[-1] + 1)).astype(jnp.float32)
     logits = value[..., None] - thresholds  # [..., A, K - 1]
-    return optax.sigmoid_binary_cross_entropy(logits, above).mean(-1)
+    return sigmoid_cross_entropy(logits, above).mean(-1)
 
 
 def paired_comparison(difference, log_tie, counts):

@@ -82,6 +82,7 @@ class Report(NamedTuple):
     Attributes:
       measure: (outputs, batch) -> Measured, of what `Model.predict` made of a batch: all that an
         exported model can be judged by. Jittable; `Model.metrics` may measure more.
+      inputs: (batch) -> what of a batch `Model.predict` takes.
       fit: (measured) -> fitted. Called with the validation split only.
       metrics: (measured, fitted) -> {name: float}; among them 'loss', the training loss as far as
         it makes sense without augmentation. The names must not depend on what was measured.
@@ -107,6 +108,7 @@ class Report(NamedTuple):
     headline: tuple[str, ...]
     draw: Callable[..., dict[str, Any]] = lambda variables, batch, key, fitted: {}
     figures: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
+    inputs: Callable[..., Any] = lambda batch: batch["image"]
     tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     adapt: Callable[..., Any] = lambda dataset: dataset

@@ -1,6 +1,6 @@
 """Recurrent attention (Mnih et al. 2014, arXiv 1406.6247): a few glimpses in place of an image.
 
-A location is (x, y) in [-1, 1]: (-1, -1) is the image's top left corner, (1, 1) its bottom right.
+Locations as in `retina`.
 """
 
 import functools
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from jaxvision.models.retina import Retina, corner_pixels, pooled_square
 
 CORES = {
     "rnn": functools.partial(nn.SimpleCell, activation_fn=nn.relu),  # the paper's
@@ -41,73 +43,34 @@ class Rollout(NamedTuple):
     outputs: jax.Array
 
 
-class Retina(NamedTuple):
-    """What one glimpse sees: `patches` squares around one point, each `scale` times the last.
+def pad(retina: Retina, images):
+    """[B, H, W, C] -> larger by half of the largest square on every side, with zeros.
 
-    Attributes:
-      size: pixels, the side of the first square and, after pooling, of every one.
-      patches: how many.
-      scale: ratio of their sides.
+    Once a batch: then no glimpse reaches beyond what there is.
     """
-
-    size: int
-    patches: int
-    scale: int
-
-    @property
-    def sides(self) -> list[int]:
-        """Sides of the squares on the image, pixels."""
-        return [self.size * self.scale**i for i in range(self.patches)]
-
-    def pad(self, images):
-        """[B, H, W, C] -> larger by half of the largest square on every side, with zeros.
-
-        Once a batch: then no glimpse reaches beyond what there is.
-        """
-        side = self.sides[-1]
-        before, after = side // 2, side - side // 2
-        return jnp.pad(images, ((0, 0), (before, after), (before, after), (0, 0)))
-
-    def look(self, padded, locations):
-        """Cuts out the squares around the pixels nearest to `locations`.
-
-        Args:
-          padded: uint8 images, from `pad`.
-          locations: [B, 2].
-
-        Returns:
-          float32 [B, patches, size, size, C] in [0, 1]; zero beyond the image's border.
-        """
-        side = self.sides[-1]
-
-        def cut(image, corner):
-            return jax.lax.dynamic_slice(
-                image, (corner[0], corner[1], 0), (side, side, image.shape[2])
-            )
-
-        corners = corner_pixels(locations, padded.shape[1] - side, padded.shape[2] - side)
-        window = jax.vmap(cut)(padded, corners).astype(jnp.float32) / 255  # [B, side, side, C]
-        return jnp.stack([self._pooled(window, s) for s in self.sides], axis=1)
-
-    def _pooled(self, window, side):
-        """The middle `side` pixels of a window, averaged to `size`: [B, size, size, C]."""
-        start = window.shape[1] // 2 - side // 2
-        square = window[:, start : start + side, start : start + side]
-        if side == self.size:
-            return square
-        b, _, _, c = square.shape
-        ratio = side // self.size
-        return square.reshape(b, self.size, ratio, self.size, ratio, c).mean((2, 4))
+    side = retina.sides[-1]
+    before, after = side // 2, side - side // 2
+    return jnp.pad(images, ((0, 0), (before, after), (before, after), (0, 0)))
 
 
-def corner_pixels(locations, height, width):
-    """(x, y) in [-1, 1] -> int32 (row, column) in pixels, the image's edges at 0 and its side.
+def look(retina: Retina, padded, locations):
+    """Cuts out the squares around the pixels nearest to `locations`.
 
-    A square of side s around it covers rows row - s // 2 to row - s // 2 + s - 1; so on the image
-    that `Retina.pad` made, the largest square starts at exactly this row and column.
+    Args:
+      padded: uint8 images, from `pad`.
+      locations: [B, 2].
+
+    Returns:
+      float32 [B, patches, size, size, C] in [0, 1]; zero beyond the image's border.
     """
-    extent = jnp.array([height, width], jnp.float32)
-    return jnp.round((locations[..., ::-1] + 1) / 2 * extent).astype(jnp.int32)
+    side = retina.sides[-1]
+
+    def cut(image, corner):
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (side, side, image.shape[2]))
+
+    corners = corner_pixels(locations, padded.shape[1] - side, padded.shape[2] - side)
+    window = jax.vmap(cut)(padded, corners).astype(jnp.float32) / 255  # [B, side, side, C]
+    return jnp.stack([pooled_square(retina, window, s) for s in retina.sides], axis=1)
 
 
 class Glimpse(nn.Module):
@@ -145,7 +108,7 @@ class Glimpse(nn.Module):
         # gradient goes back through it, neither to the policy nor through where the retina was put.
         sampled = jax.lax.stop_gradient(sampled)
         place = jnp.clip(sampled, -1.0, 1.0)
-        patches = self.retina.look(padded, place)  # [B, patches, size, size, C]
+        patches = look(self.retina, padded, place)  # [B, patches, size, size, C]
         pixels = patches.reshape(len(patches), -1)
         glimpse = self._describe(pixels, place)
         carry, hidden = CORES[self.core](self.hidden, dtype=self.dtype, name="core")(carry, glimpse)
@@ -224,18 +187,21 @@ class RAM(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images, key, given=None):
+    def __call__(self, images, key, given=None, alike=False):
         """Looks `glimpses` times.
 
         Args:
           images: uint8 [B, H, W, C].
           key: draws the first location and the policy's noise.
           given: [T, B, 2], locations that take the policy's place.
+          alike: every image gets the same noise, so that none depends on those beside it.
         """
         batch, retina = images.shape[0], Retina(self.size, self.patches, self.scale)
         noise_key, first_key = jax.random.split(key)
-        noise = jax.random.normal(noise_key, (self.glimpses, batch, 2))
-        mean, log_std = self._first(first_key, batch)
+        draws = 1 if alike else batch
+        noise = jax.random.normal(noise_key, (self.glimpses, draws, 2))
+        noise = jnp.broadcast_to(noise, (self.glimpses, batch, 2))
+        mean, log_std = self._first(first_key, batch, draws)
         state = (self._empty_core(batch), mean, log_std)
         step = nn.scan(
             Glimpse,
@@ -254,20 +220,24 @@ class RAM(nn.Module):
             self.dtype,
             name="glimpse",
         )
-        _, seen = step(state, noise, given, retina.pad(images))
+        _, seen = step(state, noise, given, pad(retina, images))
         locations, sampled, means, log_stds, hidden = seen
         return Rollout(
             locations, sampled, means, log_stds, self._baselines(hidden), self._outputs(hidden)
         )
 
-    def _first(self, key, batch):
-        """Mean and log std of the first location, [B, 2] each; std 0 where it is not learned."""
+    def _first(self, key, batch, draws):
+        """Mean and log std of the first location, [B, 2] each; std 0 where it is not learned.
+
+        `draws`: how many random ones, B or 1.
+        """
         if self.first == "learned":
             mean = jnp.tanh(self.param("first_location", nn.initializers.zeros, (2,)))
             return jnp.broadcast_to(mean, (batch, 2)), jnp.full((batch, 2), jnp.log(self.std))
         mean = jnp.zeros((batch, 2))
         if self.first == "random":
-            mean = jax.random.uniform(key, (batch, 2), minval=-1.0, maxval=1.0)
+            mean = jax.random.uniform(key, (draws, 2), minval=-1.0, maxval=1.0)
+            mean = jnp.broadcast_to(mean, (batch, 2))
         return mean, jnp.full((batch, 2), -jnp.inf)
 
     def _empty_core(self, batch):

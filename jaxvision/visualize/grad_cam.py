@@ -5,11 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-
-# From dark blue over green to yellow, even in brightness: matplotlib's viridis at five points.
-_COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 
 
 def grad_cam(score: Callable[[Any], Any], images: Any, layer: str) -> jax.Array:
@@ -48,7 +44,7 @@ def grad_cam(score: Callable[[Any], Any], images: Any, layer: str) -> jax.Array:
 
 def _maps_of(score, images, layer, delta):
     """The scores, and the map at `layer`, to which `delta` is added on its way."""
-    found = []
+    maps = []
 
     def watch(following, arguments, keywords, context):
         path = "/".join(context.module.path)
@@ -56,30 +52,12 @@ def _maps_of(score, images, layer, delta):
             return following(*arguments, **keywords)
         if not arguments or getattr(arguments[0], "ndim", 0) != 4:
             raise ValueError(f"layer {path!r} takes no map [B, H, W, C]")
-        found.append(arguments[0])
+        maps.append(arguments[0])
         moved = arguments[0] if delta is None else arguments[0] + delta
         return following(moved, *arguments[1:], **keywords)
 
     with nn.intercept_methods(watch):
         scores = score(images)
-    if not found:
+    if not maps:
         raise ValueError(f"no layer {layer!r} ran: give the name of a module of the model")
-    return scores, found[-1]
-
-
-def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over its image.
-
-    Args:
-      image: uint8 [H, W, C], gray or RGB.
-      heat: float [H, W] in [0, 1].
-
-    Returns:
-      uint8 [H, W, 3]: the image in gray, coloured from dark blue (0) to yellow (1).
-    """
-    gray = image.astype(np.float32).mean(axis=-1, keepdims=True)
-    position = np.clip(heat, 0, 1) * (len(_COLOURS) - 1)
-    low = np.clip(position.astype(int), 0, len(_COLOURS) - 2)
-    share = (position - low)[..., None]
-    colour = _COLOURS[low] * (1 - share) + _COLOURS[low + 1] * share  # [H, W, 3]
-    return np.clip(0.5 * gray + 0.5 * colour, 0, 255).astype(np.uint8)
+    return scores, maps[-1]

@@ -1,4 +1,4 @@
-"""Rows of pictures with a title over each column."""
+"""Rows of pictures with a title over each column, and what is laid over a picture."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw
 
 GAP = 4  # pixels between panels
 HEADER = 18  # pixels for the column titles
+# From dark blue over green to yellow, even in brightness: matplotlib's viridis at five points.
+_COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 
 
 def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
@@ -62,3 +64,21 @@ def error_overlay(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -
     ):
         result[where] = 0.4 * result[where] + 0.6 * np.array(colour, np.float32)
     return result.astype(np.uint8)
+
+
+def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A heat map over its image.
+
+    Args:
+      image: uint8 [H, W, C], gray or RGB.
+      heat: float [H, W] in [0, 1].
+
+    Returns:
+      uint8 [H, W, 3]: the image in gray, coloured from dark blue (0) to yellow (1).
+    """
+    gray = image.astype(np.float32).mean(axis=-1, keepdims=True)
+    position = np.clip(heat, 0, 1) * (len(_COLOURS) - 1)
+    low = np.clip(position.astype(int), 0, len(_COLOURS) - 2)
+    share = (position - low)[..., None]
+    colour = _COLOURS[low] * (1 - share) + _COLOURS[low + 1] * share  # [H, W, 3]
+    return np.clip(0.5 * gray + 0.5 * colour, 0, 255).astype(np.uint8)

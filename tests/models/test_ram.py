@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxvision.models.ram import RAM, Retina
+from jaxvision.models import ram
+from jaxvision.models.ram import RAM
+from jaxvision.models.retina import Retina
 from jaxvision.tasks.attention.glimpses import fixed_locations, fraction_seen, grid_points
 
 
@@ -54,7 +56,7 @@ def test_retina_equals_its_definition(size, patches, scale):
     locations = rng.uniform(-1, 1, (20, 2)).astype(np.float32)
     locations[:4] = [(-1, -1), (1, -1), (-1, 1), (1, 1)]
     retina = Retina(size, patches, scale)
-    seen = np.asarray(retina.look(retina.pad(images), jnp.asarray(locations)))
+    seen = np.asarray(ram.look(retina, ram.pad(retina, images), jnp.asarray(locations)))
     assert seen.shape == (20, patches, size, size, 2)
     for image, location, squares in zip(images, locations, seen, strict=True):
         for side, square in zip(retina.sides, squares, strict=True):
@@ -67,7 +69,7 @@ def test_location_is_x_then_y_and_black_beyond_the_border():
     retina = Retina(4, 1, 2)
 
     def mean(x, y):
-        return float(retina.look(retina.pad(image), jnp.array([[x, y]])).mean())
+        return float(ram.look(retina, ram.pad(retina, image), jnp.array([[x, y]])).mean())
 
     assert [mean(0.5, -0.5), mean(-0.5, -0.5), mean(0.5, 0.5), mean(-0.5, 0.5)] == [1, 0, 0, 0]
     assert mean(1.0, -1.0) == 0.25  # three quarters of the square are beyond the corner

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from jaxvision.models.ram import Retina, corner_pixels
+from jaxvision.models.retina import Retina, corner_pixels, look_at_image
 
 PANEL = 96  # least side of a panel, pixels
 GAP, HEADER, MARGIN = 4, 16, 84
 # One a patch, from the sharpest out; told apart with any colour vision.
 COLOURS = ((255, 80, 0), (0, 170, 255), (240, 220, 0), (200, 0, 160), (0, 150, 110))
+LEGIBLE = 480  # least longer side of a picture with writing on it, pixels
 UNSEEN = 96  # gray of what no glimpse has shown
 
 
@@ -22,24 +23,13 @@ class View(NamedTuple):
       image: uint8 [H, W, C].
       locations: [T, 2].
       reconstructions: float [T + 1, H, W, C]; None where the head is a classifier.
-      title: what it is and what was said of it.
+      title: what it is and what was predicted.
     """
 
     image: np.ndarray
     locations: np.ndarray
     reconstructions: np.ndarray | None
     title: str
-
-
-def view_of(rollout, i: int, image: np.ndarray, classes: Sequence[str], truth: str) -> View:
-    """Image i of a `Rollout` on the host; `truth` is '' where it is not known."""
-    locations, outputs = rollout.locations[:, i], rollout.outputs
-    if outputs.ndim > 2:
-        errors = ((np.clip(outputs[:, i], 0, 1) - image / np.float32(255)) ** 2).mean((1, 2, 3))
-        decibels = -10 * np.log10(max(errors[-1], 1e-10))
-        return View(image, locations, outputs[:, i], f"{truth} {decibels:.1f} dB".strip())
-    said = classes[int(outputs[i].argmax())]
-    return View(image, locations, None, f"true {truth}, said {said}" if truth else f"said {said}")
 
 
 def glimpse_rows(views: Sequence[View], retina: Retina) -> np.ndarray:
@@ -52,7 +42,7 @@ def glimpse_rows(views: Sequence[View], retina: Retina) -> np.ndarray:
 
 
 def _block(view: View, retina: Retina) -> np.ndarray:
-    patches = _patches(view, retina)  # [T, patches, size, size, C]
+    patches = look_at_image(retina, view.image, view.locations)  # [T, patches, size, size, C]
     steps = len(patches)
     rows = [("image", [_boxes(view, retina, t) for t in range(steps)])]
     for square, side in enumerate(retina.sides):
@@ -108,19 +98,13 @@ def _beside(panels):
     return np.concatenate([row, np.full((GAP, row.shape[1], 3), 255, np.uint8)])
 
 
-def _patches(view, retina):
-    """What the retina saw: float [T, patches, size, size, C] in [0, 1]."""
-    images = np.repeat(view.image[None], len(view.locations), axis=0)
-    return np.asarray(retina.look(retina.pad(images), view.locations))
-
-
 def _boxes(view, retina, t):
     """The image, enlarged, with the squares of glimpse t and the way there."""
     side = max(PANEL, len(view.image))
     factor = side / len(view.image)
     panel = _enlarged(_gray(view.image / np.float32(255)), side)
     draw = ImageDraw.Draw(panel)
-    centres = np.asarray(corner_pixels(view.locations[: t + 1], *view.image.shape[:2]))
+    centres = corner_pixels(view.locations[: t + 1], *view.image.shape[:2])
     path = [(x * factor, y * factor) for y, x in centres]
     if len(path) > 1:
         draw.line(path, fill=(150, 150, 150))
@@ -135,8 +119,8 @@ def _boxes(view, retina, t):
 def _seen_so_far(view, retina):
     """The image as the glimpses up to each showed it: list of uint8 [H, W, 3]."""
     height, width, channels = view.image.shape
-    patches = _patches(view, retina)
-    corners = np.asarray(corner_pixels(view.locations, height, width))
+    patches = look_at_image(retina, view.image, view.locations)
+    corners = corner_pixels(view.locations, height, width)
     reach = retina.sides[-1]
     shown = np.full((height + 2 * reach, width + 2 * reach, channels), UNSEEN / 255, np.float32)
     blur = np.full(shown.shape[:2], len(retina.sides))  # number of the sharpest square so far
@@ -163,6 +147,40 @@ def _gray(pixels):
 def _enlarged(panel, side):
     """uint8 [H, W, 3] -> a square picture of `side` pixels, every pixel of it still a square."""
     return Image.fromarray(panel).resize((side, side), Image.Resampling.NEAREST)
+
+
+def draw_glimpses(picture: np.ndarray, glimpses: Sequence[dict], title: str) -> np.ndarray:
+    """A picture with numbered glimpses on it, the way between them, and a title.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      glimpses: each with x, y and sides, pixels of the picture.
+      title: what was predicted.
+
+    Returns:
+      uint8 [H', W', 3]; small pictures are enlarged by a whole factor.
+    """
+    factor = max(1, -(-LEGIBLE // max(picture.shape[:2])))
+    size = (picture.shape[1] * factor, picture.shape[0] * factor)
+    panel = Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(panel)
+    font = ImageFont.load_default(size=max(12, max(size) // 30))
+    path = [(glimpse["x"] * factor, glimpse["y"] * factor) for glimpse in glimpses]
+    if len(path) > 1:
+        draw.line(path, fill=COLOURS[0], width=max(1, max(size) // 300))
+    for number, ((x, y), glimpse) in enumerate(zip(path, glimpses, strict=True), start=1):
+        half = glimpse["sides"][0] * factor / 2
+        draw.rectangle((x - half, y - half, x + half, y + half), outline=COLOURS[0], width=2)
+        draw.text((x - half + 3, y - half), str(number), fill=(255, 255, 255), font=font,
+                  stroke_width=2, stroke_fill=(0, 0, 0))  # fmt: skip
+    draw.text((4, 2), title, fill=(255, 255, 255), font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+    return np.asarray(panel)
+
+
+def beside_reconstruction(picture: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """A picture, and beside it, as high, the reconstruction, uint8 [h, w, C]: uint8 [H, W', 3]."""
+    side = picture.shape[0]
+    return _beside([picture, np.asarray(_enlarged(_gray(reconstruction / np.float32(255)), side))])
 
 
 def heat_maps(locations: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:

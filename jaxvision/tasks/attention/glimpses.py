@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.models.ram import Retina, corner_pixels
+from jaxvision.models.retina import Retina, corner_pixels
 
 FIXED = ("random", "centre", "grid")  # the policies that every learned one stands beside
 

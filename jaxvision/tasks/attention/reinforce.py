@@ -1,7 +1,7 @@
 """REINFORCE (Williams 1992) for sampled glimpse locations; pure functions, all [T, B].
 
-T is the number of glimpses, B the batch. The gradient is `jax.grad` of `policy_loss` with respect
-to the parameters behind means and log_stds: the advantage is held constant there.
+T is the number of glimpses, B the batch. `reinforce_gradient` is the gradient itself; the train
+step gets it through `policy_loss`, whose derivative it is.
 """
 
 import jax
@@ -45,17 +45,50 @@ def normalized(returns):
     return centred / (jnp.sqrt((centred**2).mean(1, keepdims=True)) + 1e-8)
 
 
-def policy_loss(log_probs, returns, baselines):
-    """Minus the objective whose gradient is REINFORCE's: log pi * (return - baseline).
+def reinforce_gradient(means, log_stds, sampled, advantages):
+    """Williams' estimate of the gradient of the expected return: grad log pi(sampled) * advantage.
 
-    The advantage is a constant: the baseline does not learn here, and a reward that was computed
-    by the network sends no gradient back into it.
+    The advantage is a constant here, whatever it was computed from: the baseline does not learn,
+    and a reward that the network itself computed sends no gradient back into it.
+
+    Args:
+      means, log_stds: [T, B, 2], of the Gaussians that the locations were drawn from.
+      sampled: [T, B, 2], the locations before they were clipped.
+      advantages: [T, B], return less baseline.
 
     Returns:
-      a scalar: summed over glimpses, averaged over the batch.
+      gradients with respect to means and log_stds, [T, B, 2] each: of the log-probabilities
+      weighted by the advantages, summed over glimpses, averaged over the batch.
     """
-    advantages = jax.lax.stop_gradient(returns - baselines)
-    return -(log_probs * advantages).sum(0).mean()
+
+    def weighted_log_probability(means, log_stds):
+        return (gaussian_log_prob(sampled, means, log_stds) * advantages).sum(0).mean()
+
+    return jax.grad(weighted_log_probability, argnums=(0, 1))(means, log_stds)
+
+
+@jax.custom_vjp
+def policy_loss(means, log_stds, sampled, advantages):
+    """A scalar to be made small whose derivative is minus `reinforce_gradient`; the same arguments.
+
+    Backpropagation takes it from the Gaussians to the parameters behind them, on the same way down
+    as the gradients of the other losses, so the policy costs no pass of its own.
+    """
+    return -(gaussian_log_prob(sampled, means, log_stds) * advantages).sum(0).mean()
+
+
+def _policy_loss_forward(means, log_stds, sampled, advantages):
+    gradients = reinforce_gradient(means, log_stds, sampled, advantages)
+    return policy_loss(means, log_stds, sampled, advantages), (gradients, sampled, advantages)
+
+
+def _policy_loss_backward(residuals, cotangent):
+    (of_means, of_log_stds), sampled, advantages = residuals
+    constants = jnp.zeros_like(sampled), jnp.zeros_like(advantages)
+    return -cotangent * of_means, -cotangent * of_log_stds, *constants
+
+
+policy_loss.defvjp(_policy_loss_forward, _policy_loss_backward)
 
 
 def baseline_loss(returns, baselines):

@@ -45,8 +45,8 @@ def make_detector(model: str) -> Callable[[np.ndarray], list[Box]]:
         if scale < 1:
             size = round(width * scale), round(height * scale)
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-        found = [_inside(box, scale, width, height) for box in find(pixels)]
-        return sorted(box for box in found if min(box.width, box.height) > 0)
+        boxes = [_inside(box, scale, width, height) for box in find(pixels)]
+        return sorted(box for box in boxes if min(box.width, box.height) > 0)
 
     return detect
 

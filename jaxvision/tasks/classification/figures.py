@@ -3,28 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.tasks.classification import metrics
-from jaxvision.visualize.grad_cam import grad_cam, heat_overlay
+from jaxvision.visualize.grid import heat_overlay
 
 COLUMNS = 6  # pictures across a grid
 MOST_CLASSES = 40  # a confusion matrix of more is unreadable
-
-
-def winning_heat(model: Any, crop: int, variables: Any, images: Any):
-    """Grad-CAM of each image's most likely class at the last map, float32 [B, crop, crop].
-
-    `model` is a Classifier; its encoder must keep its maps (remat=False).
-    """
-    start = (images.shape[1] - crop) // 2
-    images = jnp.asarray(images)[:, start : start + crop, start : start + crop]
-
-    def score(images):
-        return model.apply(variables, images, train=False).max(axis=1)
-
-    return grad_cam(score, images, f"encoder/{model.encoder.cam_layer}")
 
 
 def prediction_grid(
@@ -52,26 +37,15 @@ def prediction_grid(
     for i in range(count):
         line, column = divmod(i, columns)
         above, below = panels[2 * line][column], panels[2 * line + 1][column]
-        truth, said = int(batch["label"][i]), int(p[i].argmax())
+        truth, predicted = int(batch["label"][i]), int(p[i].argmax())
         above.imshow(np.broadcast_to(images[i], (crop, crop, 3)))
         below.imshow(heat_overlay(images[i], heat[i]))
         above.set_title(
-            f"{classes[truth]}\nsaid {classes[said]} {p[i, said]:.0%}",
+            f"{classes[truth]}\npredicted {classes[predicted]} {p[i, predicted]:.0%}",
             fontsize=8,
-            color="black" if truth == said else "#b00060",
+            color="black" if truth == predicted else "#b00060",
         )
     return _picture(figure)
-
-
-def split_figures(classes: Sequence[str], measured: Any, fitted: Any) -> dict[str, np.ndarray]:
-    """Of a whole split: confusion matrix, each class's scores, reliability diagram."""
-    logits, labels = (np.asarray(measured.rows[name]) for name in ("logits", "label"))
-    counts = metrics.confusion(labels, logits.argmax(axis=1), len(classes))
-    figures = {"reliability": reliability_diagram(logits, labels, fitted.get("temperature", 1.0))}
-    if len(classes) <= MOST_CLASSES:
-        figures["confusion"] = confusion_matrix(counts, classes)
-        figures["classes"] = class_bars(counts, classes)
-    return figures
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -94,15 +68,14 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     return _picture(figure)
 
 
-def class_bars(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Precision, recall and F1 of each class: uint8 [H, W, 3]."""
-    found = metrics.per_class(counts)
+def class_bars(scores: dict[str, np.ndarray], classes: Sequence[str]) -> np.ndarray:
+    """Precision, recall and F1 of each class, as `metrics.per_class` has them: uint8 [H, W, 3]."""
     figure = _figure((6.0, 0.42 * len(classes) + 1.4))
     panel = figure.subplots()
     places = np.arange(len(classes))
     for i, name in enumerate(("precision", "recall", "f1")):
-        panel.barh(places + 0.27 * (i - 1), found[name], height=0.25, label=name)
-    support = found["support"]
+        panel.barh(places + 0.27 * (i - 1), scores[name], height=0.25, label=name)
+    support = scores["support"]
     panel.set_yticks(places, [f"{c} ({n})" for c, n in zip(classes, support, strict=True)])
     panel.invert_yaxis()
     panel.set_xlim(0, 1)
@@ -118,13 +91,13 @@ def reliability_diagram(logits: np.ndarray, labels: np.ndarray, temperature: flo
     for panel, divisor in zip(panels, (1.0, temperature), strict=True):
         p = metrics.probabilities(logits, divisor)
         correct = p.argmax(axis=1) == labels
-        count, sure, right = metrics.reliability(p.max(axis=1), correct)
+        count, mean_confidence, accuracy = metrics.reliability(p.max(axis=1), correct)
         ece = metrics.expected_calibration_error(p.max(axis=1), correct)
         edges = np.linspace(0, 1, len(count) + 1)
-        panel.bar(edges[:-1], right, 1 / len(count), align="edge", edgecolor="white")
+        panel.bar(edges[:-1], accuracy, 1 / len(count), align="edge", edgecolor="white")
         panel.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--")
         panel.plot(edges[:-1] + 0.5 / len(count), count / max(count.sum(), 1), color="tab:orange")
-        panel.plot(sure[count > 0], right[count > 0], ".", color="black")
+        panel.plot(mean_confidence[count > 0], accuracy[count > 0], ".", color="black")
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
         panel.set_title(f"temperature {divisor:.2f}: ECE {ece:.3f}", fontsize=10)
     panels[0].set_ylabel("accuracy (bars), share of rows (line)")

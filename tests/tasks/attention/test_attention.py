@@ -1,6 +1,8 @@
 """Recurrent attention from end to end: data to figures, and what its metrics say."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -11,16 +13,17 @@ from PIL import Image
 from configs import ram
 from jaxvision import console, evaluate, predict, train
 from jaxvision.errors import UserError
-from jaxvision.models.ram import Retina
+from jaxvision.models.retina import Retina
 from jaxvision.task import Measured
 from jaxvision.tasks import attention
-from jaxvision.tasks.attention import figures
+from jaxvision.tasks.attention import canvas, figures
 from jaxvision.tasks.attention import metrics as metrics_attention
 from jaxvision.tasks.attention.glimpses import FIXED
 from tests.input_pipeline.readers.test_small_images import write_mnist
 from tests.test_main import main
 from tests.tiny_ram import ram_config
 
+ROOT = Path(__file__).parents[3]
 INFO = {"shape": [12, 12, 1], "classes": ["a", "b", "c"]}
 
 
@@ -77,8 +80,12 @@ def test_autoencoder_leaves_metrics_and_figures(autoencoder):
     assert {"psnr_by_glimpse_8.png", "test_where_it_looks_8.png"} <= names
 
 
-def test_details_stay_out_of_the_console():
-    assert console.table({"psnr": 20.0, "psnr/grid/3": 19.0}) == "psnr 20"
+def test_a_line_of_the_console_shows_what_matters(autoencoder, capsys):
+    config, folder = autoencoder
+    evaluate.evaluate_workdir(config, str(folder), "val")
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("val:")]
+    assert line.startswith("val: psnr ") and "gain_over_random" in line and "/" not in line
+    assert console.table({"psnr": 20.0, "mse": 1e-3}, ("mse",)) == "mse 0.001"
 
 
 def test_a_kept_step_is_drawn_again(autoencoder):
@@ -147,12 +154,80 @@ def check_variant(config, shape):
         "index": np.arange(4, dtype=np.int32),
     }
     key = jax.random.key(0)
-    variables = jax.eval_shape(task.init, key, batch)
-    batch = jax.eval_shape(task.augment, key, batch)
+    variables = jax.eval_shape(task.model.init, key, batch)
+    batch = jax.eval_shape(task.model.augment, key, batch)
     side = config.canvas.size or shape[0]
     assert batch["image"].shape == (4, side, side, shape[2])
-    loss, _ = jax.eval_shape(task.loss, variables["params"], {}, batch, key)
+    loss, _ = jax.eval_shape(task.model.loss, variables["params"], {}, batch, key)
     assert loss.shape == ()
+
+
+@pytest.mark.parametrize("head", ["classifier", "decoder"])
+@pytest.mark.parametrize("first", ["random", "learned"])
+def test_an_answer_does_not_depend_on_the_pictures_beside_it(head, first):
+    reward = {"classifier": "correct", "decoder": "error_drop"}[head]
+    config = ram_config(model__head=head, loss__reward=reward, model__first=first)
+    task = attention.make(config, INFO)
+    images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 1), np.uint8)
+    variables = jax.jit(task.model.init)(jax.random.key(0), {"image": images})
+    predict_batch = jax.jit(task.model.predict)
+    together = predict_batch(variables, images)
+    for i in (0, 5):
+        alone = predict_batch(variables, images[i : i + 1])
+        for name, values in alone.items():
+            np.testing.assert_allclose(values[0], together[name][i], rtol=1e-5, atol=1e-5)
+
+
+def test_predictions_need_neither_flax_nor_jax():
+    program = """
+import sys
+import numpy as np
+from configs import ram
+from jaxvision.tasks import attention
+info = {"shape": [28, 28, 1], "classes": list("0123456789")}
+predictor = attention.make_predictor(ram.get_config("mnist"), info)
+prepared = predictor.prepare(np.zeros((60, 100, 3), np.uint8))
+outputs = {"locations": np.zeros((1, 6, 2)), "probabilities": np.eye(10)[None, 3]}
+record = predictor.decode(outputs, prepared.context, {}).record
+assert record["label"] == "3" and record["glimpses"][0]["x"] == 50, record
+assert "jax" not in sys.modules
+attention.make_report(ram.get_config("mnist"), info)
+assert not {"flax", "optax", "orbax", "clu"} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (9, 300), (200, 120)])
+def test_glimpses_are_told_in_the_pictures_own_pixels(height, width):
+    predictor = attention.make_predictor(ram_config(), INFO)
+    picture = np.full((height, width, 3), 200, np.uint8)
+    prepared = predictor.prepare(picture)
+    assert prepared.inputs.shape == (1, 12, 12, 1)
+    locations = np.array([[[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]]], np.float32)
+    outputs = {"locations": locations, "reconstructions": np.full((1, 4, 12, 12, 1), 200 / 255)}
+    prediction = predictor.decode(outputs, prepared.context, {})
+    side, record = min(height, width), prediction.record
+    ends = [(record["glimpses"][i]["x"], record["glimpses"][i]["y"]) for i in (0, 2)]
+    left, top = (width - side) // 2, (height - side) // 2
+    assert ends == [(left, top), (left + side, top + side)]
+    assert record["glimpses"][0]["sides"][0] == pytest.approx(4 * side / 12)
+    assert record["psnr"][-1] == pytest.approx(100)
+    assert predictor.render(picture, prediction).ndim == 3
+
+
+def test_digits_of_other_class_names_are_not_judged(classifier, tmp_path):
+    config, folder = classifier
+    config = config.copy_and_resolve_references()
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (28, 28), 60 * i).save(tmp_path / "photos" / name / f"{i}.png")
+    config.data.path, config.data.image_size, config.data.gray = str(tmp_path / "photos"), 28, True
+    with pytest.raises(UserError, match="has class cat, dog, which the model does not know"):
+        evaluate.evaluate_workdir(config, str(folder), "all")
 
 
 def test_unknown_variant_is_named():
@@ -191,23 +266,23 @@ def test_images_of_another_kind_are_not_judged():
     config = ram_config(model__head="classifier", loss__reward="correct")
     task = attention.make(config, INFO)
     batch = {"image": np.zeros((2, 12, 12, 1), np.uint8), "index": np.arange(2)}
-    variables = jax.eval_shape(task.init, jax.random.key(0), batch)
+    variables = jax.eval_shape(task.model.init, jax.random.key(0), batch)
     with pytest.raises(UserError, match="no labels to judge a classifier by"):
-        jax.eval_shape(task.metrics, variables, batch, jax.random.key(0))
+        jax.eval_shape(task.model.metrics, variables, batch, jax.random.key(0))
     batch["image"] = np.zeros((2, 12, 13, 1), np.uint8)
     with pytest.raises(UserError, match=r"\(12, 13, 1\).*the model's were \(12, 12, 1\)"):
-        jax.eval_shape(task.metrics, variables, batch, jax.random.key(0))
+        jax.eval_shape(task.model.metrics, variables, batch, jax.random.key(0))
 
 
 def test_evaluation_shows_each_image_at_one_place_whatever_its_batch():
     config = ram_config(canvas__size=30)
     pixels = np.random.default_rng(0).integers(1, 255, (6, 12, 12, 1), np.uint8)
     index = np.arange(6, dtype=np.int32)
-    whole = attention._shown(config, {"image": pixels, "index": index})
-    part = attention._shown(config, {"image": pixels[4:], "index": index[4:]})
+    whole = canvas.evaluation_images(config, {"image": pixels, "index": index})
+    part = canvas.evaluation_images(config, {"image": pixels[4:], "index": index[4:]})
     np.testing.assert_array_equal(whole[4:], part)
     trained = [
-        attention._augment(config, jax.random.key(i), {"image": pixels})["image"] for i in range(2)
+        canvas.augment(config, jax.random.key(i), {"image": pixels})["image"] for i in range(2)
     ]
     assert (trained[0] != trained[1]).any() and (trained[0] != whole).any()
 

@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from scipy import stats
 
 from jaxvision.tasks import attention
+from jaxvision.tasks.attention import model as model_lib
 from jaxvision.tasks.attention import reinforce
 from tests.models.test_ram import random_images
 from tests.tiny_ram import ram_config
@@ -22,22 +23,23 @@ PARTS = ("head", "policy", "baseline")
 
 def part_of_loss(config, batch, part):
     """One of the three parts of the hybrid loss, the two others taken away from the outside."""
-    model = attention._model(config, 3, (12, 12, 1))
+    model = model_lib.make_network(config, 3, (12, 12, 1))
 
     def loss(params, key):
-        rollout = attention._roll(model, "learned", {"params": params}, batch["image"], key)
+        rollout = model_lib.rollout_of(model, "learned", {"params": params}, batch["image"], key)
         if config.model.head == "classifier":
-            head, rewards, _ = attention._classify(rollout.outputs, batch["label"], config.model)
+            head, rewards, _ = model_lib.classify(rollout.outputs, batch["label"], config.model)
         else:
-            head, rewards, _ = attention._reconstruct(rollout.outputs, batch["image"], config.loss)
+            head, rewards, _ = model_lib.reconstruct(rollout.outputs, batch["image"], config.loss)
         returns = reinforce.rewards_to_go(rewards, config.loss.discount)
         drawn = slice(0 if config.model.first == "learned" else 1, None)
-        log_probs = reinforce.gaussian_log_prob(
-            rollout.sampled[drawn], rollout.means[drawn], rollout.log_stds[drawn]
+        means, log_stds, sampled = (
+            array[drawn] for array in (rollout.means, rollout.log_stds, rollout.sampled)
         )
+        advantages = returns[drawn] - rollout.baselines[drawn]
         return {
             "head": head,
-            "policy": reinforce.policy_loss(log_probs, returns[drawn], rollout.baselines[drawn]),
+            "policy": reinforce.policy_loss(means, log_stds, sampled, advantages),
             "baseline": reinforce.baseline_loss(returns, rollout.baselines),
         }[part]
 
@@ -58,7 +60,7 @@ def gradients(head, core, first, policy_sees="state", heads_train_core=False):
     task = attention.make(config, {"shape": [12, 12, 1], "classes": ["a", "b", "c"]})
     images = random_images(16)
     batch = {"image": images, "label": np.arange(16) % 3, "index": np.arange(16)}
-    params = jax.jit(task.init)(jax.random.key(0), batch)["params"]
+    params = jax.jit(task.model.init)(jax.random.key(0), batch)["params"]
     # A baseline that is not what it began with: else a wrong stop of its gradient could hide.
     params["baseline"]["bias"] += 0.3
     key = jax.random.key(1)
@@ -66,14 +68,16 @@ def gradients(head, core, first, policy_sees="state", heads_train_core=False):
     @jax.jit
     def every_gradient(params):
         parts = {part: jax.grad(part_of_loss(config, batch, part))(params, key) for part in PARTS}
-        return parts, jax.grad(lambda p: task.loss(p, {}, batch, key)[0])(params)
+        return parts, jax.grad(lambda p: task.model.loss(p, {}, batch, key)[0])(params)
 
     parts, whole = every_gradient(params)
     return {part: flatten_dict(found) for part, found in parts.items()}, flatten_dict(whole)
 
 
 def gradient_of_loss(task, batch):
-    return jax.jit(jax.grad(lambda params: task.loss(params, {}, batch, jax.random.key(1))[0]))
+    return jax.jit(
+        jax.grad(lambda params: task.model.loss(params, {}, batch, jax.random.key(1))[0])
+    )
 
 
 SYSTEMS = [
@@ -127,7 +131,7 @@ def test_a_fixed_policy_is_not_trained():
     config = ram_config(model__head="classifier", loss__reward="correct", model__policy="grid")
     task = attention.make(config, {"shape": [12, 12, 1], "classes": ["a", "b", "c"]})
     batch = {"image": random_images(6), "label": np.arange(6) % 3, "index": np.arange(6)}
-    params = jax.jit(task.init)(jax.random.key(0), batch)["params"]
+    params = jax.jit(task.model.init)(jax.random.key(0), batch)["params"]
     found = gradient_of_loss(task, batch)(params)
     assert all((g == 0).all() for g in jax.tree.leaves(found["glimpse"]["location"]))
     assert any((g != 0).any() for g in jax.tree.leaves(found["glimpse"]["core"]))
@@ -143,7 +147,7 @@ def test_entropy_bonus_widens_the_policy():
     )
     task = attention.make(config, {"shape": [12, 12, 1], "classes": ["a", "b", "c"]})
     batch = {"image": random_images(6), "label": np.arange(6) % 3, "index": np.arange(6)}
-    params = jax.jit(task.init)(jax.random.key(0), batch)["params"]
+    params = jax.jit(task.model.init)(jax.random.key(0), batch)["params"]
     found = gradient_of_loss(task, batch)(params)
     # Two glimpses were drawn; each log std adds itself to the entropy.
     np.testing.assert_allclose(found["glimpse"]["spread"]["bias"], [-2, -2], rtol=1e-5)
@@ -174,6 +178,36 @@ def test_log_prob_entropy_and_returns_follow_their_formulas():
     assert np.isfinite(reinforce.normalized(jnp.ones((2, 5)))).all()
 
 
+def surrogate_loss(means, log_stds, sampled, advantages):
+    """The loss whose gradient REINFORCE's is, with everything else held constant by hand."""
+    log_probs = reinforce.gaussian_log_prob(sampled, means, log_stds)
+    return -(log_probs * jax.lax.stop_gradient(advantages)).sum(0).mean()
+
+
+def random_policy(seed):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    means, log_stds, sampled = (0.5 * jax.random.normal(k, (5, 16, 2)) for k in keys[:3])
+    return means, log_stds - 1, sampled, jax.random.normal(keys[3], (5, 16))
+
+
+def test_the_explicit_gradient_is_that_of_the_surrogate_loss():
+    arguments = random_policy(0)
+    explicit = reinforce.reinforce_gradient(*arguments)
+    expected = jax.grad(surrogate_loss, argnums=(0, 1))(*arguments)
+    for ours, theirs in zip(explicit, expected, strict=True):
+        assert (np.asarray(theirs) != 0).any()
+        np.testing.assert_allclose(ours, -theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_the_policy_loss_has_the_explicit_gradient_and_no_other():
+    arguments = random_policy(1)
+    value, gradients = jax.value_and_grad(reinforce.policy_loss, argnums=(0, 1, 2, 3))(*arguments)
+    assert value == pytest.approx(float(surrogate_loss(*arguments)), rel=1e-6)
+    for ours, theirs in zip(gradients, reinforce.reinforce_gradient(*arguments), strict=False):
+        np.testing.assert_allclose(ours, -theirs, rtol=1e-6)
+    assert not np.asarray(gradients[2]).any() and not np.asarray(gradients[3]).any()
+
+
 def estimate(gradient_of, chunks=64):
     """Mean of independent gradient estimates and its standard error, leaf by leaf."""
     keys = jax.random.split(jax.random.key(7), chunks)
@@ -196,8 +230,7 @@ def test_reinforce_is_the_gradient_of_expected_reward_with_two_locations(baselin
         log_std = jnp.full_like(mean, jnp.log(std))
         sampled = mean + std * jax.random.normal(key, mean.shape)
         rewards = (sampled[..., 0] > 0).astype(jnp.float32)
-        log_probs = reinforce.gaussian_log_prob(sampled, mean, log_std)
-        return reinforce.policy_loss(log_probs, rewards, jnp.full_like(rewards, baseline))
+        return reinforce.policy_loss(mean, log_std, sampled, rewards - baseline)
 
     weight = 0.25
     exact = jax.grad(expected)(weight)
@@ -220,8 +253,8 @@ def test_the_task_gives_the_location_network_the_gradient_of_expected_reward():
     image = np.zeros((12, 12, 1), np.uint8)
     image[:, :6] = 255
     batch = {"image": np.repeat(image[None], 500, axis=0), "label": np.full(500, labels)}
-    params = jax.jit(task.init)(jax.random.key(3), batch)["params"]
-    model = attention._model(config, 2, (12, 12, 1))
+    params = jax.jit(task.model.init)(jax.random.key(3), batch)["params"]
+    model = model_lib.make_network(config, 2, (12, 12, 1))
     axis = np.linspace(-1.8, 1.8, 121).astype(np.float32)  # six standard deviations
     points = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     images = np.repeat(image[None], len(points), axis=0)
@@ -248,7 +281,7 @@ def test_the_task_gives_the_location_network_the_gradient_of_expected_reward():
         return (density * reward).sum() * (axis[1] - axis[0]) ** 2
 
     def learned(key):
-        found = jax.grad(lambda p: task.loss(p, {}, batch, key)[0])(params)
+        found = jax.grad(lambda p: task.model.loss(p, {}, batch, key)[0])(params)
         return jax.tree.map(jnp.negative, found["glimpse"]["location"])
 
     exact = jax.jit(jax.grad(expected))(params["glimpse"]["location"])

@@ -1,8 +1,10 @@
 """The classification task: a run from class folders to predictions, and what it must not do."""
 
 import json
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +15,19 @@ from flax import linen as nn
 from PIL import Image
 
 from configs import fer, scenes
-from jaxvision import evaluate, logs, predict, train, wandb_log
+from jaxvision import batching, evaluate, logs, predict, train, trained, wandb_log
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.models import encoders, pretrained
+from jaxvision.task import Measured
 from jaxvision.tasks import classification
-from jaxvision.tasks.classification import write as classify_file
+from jaxvision.tasks.classification import criterion, report
+from jaxvision.tasks.classification import model as model_lib
+from jaxvision.tasks.classification import predictor as predictor_lib
 from jaxvision.tasks.classification.faces import Box, make_detector
 from jaxvision.visualize.film import write_film
 
+ROOT = Path(__file__).parents[3]
 CLASSES = ("bright", "dark", "striped")
 SIZE = 16
 
@@ -92,13 +98,73 @@ def test_a_run_learns_and_reports(run):
 
 def test_the_temperature_is_kept_with_the_model_and_used(run):
     config, workdir = run
-    model = evaluate.load_model(config, str(workdir), {})
-    temperature = model.fitted["temperature"]
+    loaded = trained.load_trained(config, str(workdir), {})
+    temperature = loaded.fitted["temperature"]
     logits = np.array([2.0, 0.0, -1.0])
-    said = model.task.decode(logits, None, model.fitted)
+    regions = predictor_lib.Regions(30, 20, [Box(0, 0, 20, 30, None)])
+    decoded = loaded.task.predictor.decode({"logits": logits[None]}, regions, loaded.fitted)
+    (face,) = decoded.record["faces"]
     expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
-    assert said["label"] == "bright"
-    np.testing.assert_allclose(list(said["probabilities"].values()), expected, atol=1e-5)
+    assert face["label"] == "bright" and decoded.record["height"] == 30
+    np.testing.assert_allclose(list(face["probabilities"].values()), expected, atol=1e-5)
+
+
+def test_an_answer_does_not_depend_on_the_pictures_beside_it(run):
+    config, workdir = run
+    loaded = trained.load_trained(config, str(workdir), {})
+    images = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 1), np.uint8)
+    predict_batch = jax.jit(loaded.task.model.predict)
+    together = predict_batch(loaded.variables, images)["logits"]
+    for i in (0, 5):
+        alone = predict_batch(loaded.variables, images[i : i + 1])["logits"]
+        np.testing.assert_allclose(alone[0], together[i], rtol=1e-5, atol=1e-5)
+
+
+def test_predictions_and_reports_need_neither_flax_nor_jax():
+    program = """
+import sys
+from configs import fer
+from jaxvision.tasks import classification
+info = {"classes": ["a", "b"], "train_counts": [1, 2], "channels": 1}
+predictor = classification.make_predictor(fer.get_config(), info)
+import numpy as np
+prepared = predictor.prepare(np.zeros((60, 64, 3), np.uint8))
+outputs = {"logits": np.array([[0.0, 1.0]])}
+assert predictor.decode(outputs, prepared.context, {}).record["faces"][0]["label"] == "b"
+assert "jax" not in sys.modules
+classification.make_report(fer.get_config(), info)
+assert not {"flax", "optax", "orbax", "clu"} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (7, 500), (300, 280)])
+def test_pictures_of_any_size_are_answered_in_their_own_pixels(height, width):
+    config = tiny_config(predict__faces="never")
+    info = {"classes": list(CLASSES), "train_counts": [1, 1, 1], "channels": 1}
+    predictor = classification.make_predictor(config, info)
+    picture = np.full((height, width, 3), 9, np.uint8)
+    prepared = predictor.prepare(picture)
+    assert prepared.inputs.shape == (1, SIZE, SIZE, 1)
+    prediction = predictor.decode({"logits": np.zeros((1, 3))}, prepared.context, {})
+    assert (prediction.record["height"], prediction.record["width"]) == (height, width)
+    assert predictor.render(picture, prediction).shape[2] == 3
+    assert predictor.describe(prediction.record) == "bright 33%"
+
+
+def test_a_picture_without_a_face_is_an_answer_too():
+    info = {"classes": list(CLASSES), "train_counts": [1, 1, 1], "channels": 1}
+    predictor = classification.make_predictor(tiny_config(predict__faces="always"), info)
+    picture = np.full((300, 400, 3), 128, np.uint8)
+    prepared = predictor.prepare(picture)
+    apply = batching.apply_in_batches(lambda x: {}, [("a", prepared.inputs)], 4)
+    assert prepared.inputs.shape == (0, SIZE, SIZE, 1) and list(apply) == [("a", {})]
+    prediction = predictor.decode({}, prepared.context, {})
+    assert prediction.record == {"width": 400, "height": 300, "faces": []}
+    assert predictor.describe(prediction.record) == "no face"
 
 
 def test_other_folders_are_judged_by_name_not_by_number(run, tmp_path):
@@ -164,9 +230,9 @@ def test_faces_are_found_in_a_photo_and_cut_out(shared_data):
 
 def test_faces_at_the_border_are_cut_inside_the_picture():
     pixels = np.zeros((60, 100, 3), np.uint8)
-    cut = classify_file.cut_face(pixels, Box(90, 50, 10, 10, None), 0.5)
+    cut = predictor_lib.cut_face(pixels, Box(90, 50, 10, 10, None), 0.5)
     assert cut.shape == (20, 20, 3)
-    whole = classify_file.cut_face(pixels, Box(0, 0, 100, 60, None), 0.5)
+    whole = predictor_lib.cut_face(pixels, Box(0, 0, 100, 60, None), 0.5)
     assert whole.shape == pixels.shape
 
 
@@ -192,7 +258,7 @@ def test_the_loss_weights_classes_smooths_focuses_and_shares():
         config = tiny_config()
         config.loss.update(options)
         batch = {"image": np.zeros((4, 8, 8, 1)), "label": labels, "share": share}
-        return float(classification._loss(Model(), config.loss, weights, {}, {}, batch, None)[0])
+        return float(model_lib._loss(Model(), config.loss, weights, {}, {}, batch, None)[0])
 
     def expected(weights, per_row):
         other = np.roll(labels, -1)
@@ -212,11 +278,11 @@ def test_the_loss_weights_classes_smooths_focuses_and_shares():
 
 def test_class_weights_have_mean_one_over_the_rows():
     counts = [90, 9, 1]
-    for kind in classification.CLASS_WEIGHTS:
-        weights = classification.class_weights(kind, counts)
+    for kind in criterion.CLASS_WEIGHTS:
+        weights = criterion.class_weights(kind, counts)
         assert weights @ np.array(counts) / 100 == pytest.approx(1, rel=1e-5)
     assert weights.argmax() == 2
-    balanced = classification.class_weights("balanced", counts) * counts
+    balanced = criterion.class_weights("balanced", counts) * counts
     np.testing.assert_allclose(balanced, balanced[0], rtol=1e-5)
 
 
@@ -242,7 +308,7 @@ def test_options_that_cannot_work_are_named(fields, message):
 @pytest.mark.parametrize("variant", [*fer.VARIANTS, "vgg_face", "efficientnet_b0_imagenet"])
 def test_every_variant_is_a_network(variant):
     config = fer.get_config(variant)
-    _, model = classification.make_model(config, 7)
+    _, model = model_lib.make_network(config, 7)
     side = config.data.crop_size or config.data.image_size
     images = jnp.zeros((1, side, side, 1))
     out = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images, train=False)[0])
@@ -276,18 +342,18 @@ def test_the_heat_of_a_prediction_differs_from_place_to_place(remat):
     images = np.zeros((2, 48, 48, 1), np.uint8)
     images[0, 8:24, 8:24] = np.random.default_rng(0).integers(0, 255, (16, 16, 1))
     batch = {"image": images, "label": np.zeros(2, np.int32)}
-    variables = jax.jit(task.init)(jax.random.key(1), batch)
-    heat = classification._heat(classification.make_model(config, 3)[1], 48)(variables, images)
+    variables = jax.jit(task.model.init)(jax.random.key(1), batch)
+    heat = model_lib.make_heat(model_lib.make_network(config, 3)[1], 48)(variables, images)
     heat = np.asarray(heat[0])
     assert heat.shape == (48, 48) and heat.max() == pytest.approx(1)
     assert heat.min() < 0.9, "the same heat at every place"
     if not remat:
-        drawn = task.draw(variables, batch, jax.random.key(0), {})["predictions"]
+        drawn = task.report.draw(variables, batch, jax.random.key(0), {})["predictions"]
         assert drawn.ndim == 3 and drawn.shape[2] == 3
 
 
 def test_images_that_a_network_pools_away_are_refused():
-    _, model = classification.make_model(fer.get_config("cnn5"), 7)
+    _, model = model_lib.make_network(fer.get_config("cnn5"), 7)
     with pytest.raises(UserError, match="too small for this network"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)), False))
 
@@ -304,8 +370,8 @@ def test_scenes_have_the_same_task_and_built_in_data():
     row = dataset.splits["train"].read(6)
     assert row["image"].shape == (256, 256, 3) and row["label"] == 1
     logits = np.eye(7)[[0, 1, 2]] + np.arange(7) * 0.01
-    measured = classification.Measured({}, {"logits": logits, "label": np.array([0, 1, 0])})
-    values = classification._summarize(0, measured, {})
+    rows = {"logits": logits, "label": np.array([0, 1, 0])}
+    values = report.summarize(0, Measured({"loss": 1.0, "rows": 3.0}, rows), {})
     assert values["accuracy"] == pytest.approx(2 / 3) and values["top5_accuracy"] < 1
 
 
@@ -318,7 +384,7 @@ def test_the_pytorch_counterpart_has_our_parameters_and_outputs(name):
     config.model.encoder.name = name
     batch = {"label": np.arange(7)}
     theirs = classifier_torch.make_model(config, batch).eval()
-    _, model = classification.make_model(config, 7)
+    _, model = model_lib.make_network(config, 7)
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 1), np.uint8)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
     ours = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
@@ -377,14 +443,14 @@ def test_attention_joins_saved_weights_and_is_trained_while_they_are_frozen(tmp_
     info = {"classes": list(CLASSES), "train_counts": [1, 1, 1], "channels": 1}
     task = classification.make(config, info)
     batch = {"image": np.zeros((1, SIZE, SIZE, 1), np.uint8)}
-    variables = jax.jit(task.init)(jax.random.key(0), batch)
-    loaded = task.load_weights(variables)
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
+    loaded = task.model.load_weights(variables)
     for layer, arrays in loaded["params"]["encoder"].items():
         source = variables["params"]["encoder"] if "attention" in layer else saved["params"]
         jax.tree.map(np.testing.assert_array_equal, arrays, source[layer])
         inside = ("encoder", layer, "kernel")
-        assert task.trainable(inside) == ("attention" in layer)
-    assert task.trainable(("head", "kernel"))
+        assert task.model.trainable(inside) == ("attention" in layer)
+    assert task.model.trainable(("head", "kernel"))
 
 
 def test_wandb_gets_what_the_metrics_file_gets(tmp_path, monkeypatch):

@@ -19,13 +19,13 @@ def split(seed=0, rows=400, classes=5, present=5):
 def test_averages_equal_scikit_learn(present):
     logits, labels = split(present=present)
     said = logits.argmax(axis=1)
-    ours = metrics.averages(metrics.confusion(labels, said, 5))
+    ours = metrics.averages(labels, said)
     assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, said), abs=1e-6)
     for kind in ("macro", "weighted"):
         theirs = sk.precision_recall_fscore_support(labels, said, average=kind, zero_division=0)
         for name, value in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
             assert ours[f"{kind}_{name}"] == pytest.approx(value, abs=1e-6), (kind, name)
-    per_class = metrics.per_class(metrics.confusion(labels, said, 5))
+    per_class = metrics.per_class(labels, said, 5)
     theirs = sk.precision_recall_fscore_support(labels, said, labels=range(5), zero_division=0)
     for name, column in zip(("precision", "recall", "f1", "support"), theirs, strict=True):
         np.testing.assert_allclose(per_class[name], column, atol=1e-6)
