@@ -49,18 +49,24 @@ def parse_flags(argv: list[str]) -> None:
 
 def run() -> None:
     """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
-    from jaxvision import evaluate, predict, train
-    from jaxvision.export import encoder_weights as export
-
     workdir.keep_compiled_programs()
+    config, folder = FLAGS.config, FLAGS.workdir
     if FLAGS.mode == "train":
-        train.train(FLAGS.config, FLAGS.workdir)
+        from jaxvision.train import train
+
+        train(config, folder)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate_workdir(FLAGS.config, FLAGS.workdir, FLAGS.split, FLAGS.step)
+        from jaxvision.evaluate import evaluate_workdir
+
+        evaluate_workdir(config, folder, FLAGS.split, FLAGS.step)
     elif FLAGS.mode == "predict":
-        predict.predict_files(FLAGS.config, FLAGS.workdir, FLAGS.input, FLAGS.output, FLAGS.step)
+        from jaxvision.predict import predict_files
+
+        predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step)
     else:
-        export.export_weights(FLAGS.config, FLAGS.workdir, FLAGS.output)
+        from jaxvision.export.encoder_weights import export_weights
+
+        export_weights(config, folder, FLAGS.output)
 
 
 def main(argv: list[str]) -> int:

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from jaxvision.console import say
 from jaxvision.errors import UserError
-from jaxvision.evaluate import load_model
 from jaxvision.models import encoder_options, encoders, pretrained
+from jaxvision.trained import load_trained
 
 
 def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
@@ -47,10 +47,10 @@ def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
 
 
 def _trained(config: ConfigDict, workdir: str) -> tuple[dict[str, Any], str]:
-    model = load_model(config, workdir, {})
-    trees = {name: tree["encoder"] for name, tree in model.variables.items() if "encoder" in tree}
+    trained = load_trained(config, workdir, {})
+    trees = {name: tree["encoder"] for name, tree in trained.variables.items() if "encoder" in tree}
     weights = config.model.encoder.weights
-    return trees, f"step {model.step} of {workdir}, trained with weights={weights!r}"
+    return trees, f"step {trained.step} of {workdir}, trained with weights={weights!r}"
 
 
 def _published(encoder: encoder_options.Encoder) -> tuple[dict[str, Any], str]:
