@@ -131,7 +131,7 @@ def _roll(model, policy, variables, pixels, key):
     key, given_key = jax.random.split(key)
     given = None
     if policy != "learned":
-        given = fixed_locations(policy, given_key, model.glimpses, len(pixels))
+        given = fixed_locations(policy, given_key, model.glimpses, pixels.shape[0])
     return model.apply(variables, pixels, key, given)
 
 
