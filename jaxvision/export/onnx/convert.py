@@ -113,7 +113,9 @@ def _run(graph, jaxpr, consts, inputs):
     values |= dict(zip(jaxpr.invars, inputs, strict=True))
 
     def read(var):
-        return Constant(np.asarray(var.val, var.aval.dtype)) if isinstance(var, core.Literal) else values[var]
+        if isinstance(var, core.Literal):
+            return Constant(np.asarray(var.val, var.aval.dtype))
+        return values[var]
 
     for eqn in jaxpr.eqns:
         outputs = _equation(graph, eqn, [read(var) for var in eqn.invars])
