@@ -1,0 +1,1 @@
+"""The converter from a function of jax to an ONNX model."""
