@@ -71,9 +71,14 @@ def read_config(workdir: str) -> ConfigDict:
     try:
         fields = json.loads(path.read_text())
         fields.pop(BEGUN, None)
-        return ConfigDict(_tuples(fields))
+        return as_config(fields)
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it or begin anew") from error
+
+
+def as_config(fields: dict[str, Any]) -> ConfigDict:
+    """A config out of JSON."""
+    return ConfigDict(_tuples(fields))
 
 
 def _tuples(value: Any) -> Any:
