@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -46,10 +47,9 @@ def measure(options: Any, outputs: dict[str, Any], batch: dict[str, Any]) -> Mea
     labels, weights = labels_and_weights(batch["mask"])
     weights = weights * batch["valid"][:, None, None]
     clipped = jnp.clip(probability, 1e-7, 1 - 1e-7)
-    log_p, log_rest = jnp.log(clipped), jnp.log1p(-clipped)
-    entropy = -(labels * log_p + (1 - labels) * log_rest)
+    entropy = -(labels * jnp.log(clipped) + (1 - labels) * jnp.log1p(-clipped))
     # Dice is of a batch, not of a row: each batch counts by its rows.
-    loss, _ = criterion(options, log_p - log_rest, labels, weights)
+    loss, _ = criterion(options, jax.scipy.special.logit(clipped), labels, weights)
     rows = batch["valid"].sum()
     return Measured(
         {
