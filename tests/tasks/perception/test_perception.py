@@ -21,8 +21,8 @@ from jaxvision.models.perception import Head, Scorer
 from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured
 from jaxvision.tasks import find_task
-from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import calibration, places, snapshots
+from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import report as perception_report
 from tests.tiny import overridden
 
@@ -95,7 +95,9 @@ def test_metrics_equal_scipy_and_scikit_learn():
         near = np.abs(np.digitize(x, edges, right=True) - np.digitize(y, edges, right=True)) <= 1
         expected["within_one_decile"] = near.mean()
         for metric, value in expected.items():
-            assert values[f"{metric}_{name}"] == pytest.approx(value, abs=1e-9 if metric == "spearman" else 2e-3), (metric, name)
+            assert values[f"{metric}_{name}"] == pytest.approx(
+                value, abs=1e-9 if metric == "spearman" else 2e-3
+            ), (metric, name)
     means = [values[f"pearson_{name}"] for name in ATTRIBUTES]
     assert values["pearson"] == pytest.approx(np.mean(means))
 
@@ -124,7 +126,9 @@ def test_votes_are_judged_by_their_winner():
     ballots[1, 0] = (10, 1, 1)  # 10 beats 11
     ballots[2, 0] = (11, 0, 0)  # 12 beats 11
     predicted = np.array([[3.0, 1.0], [2.0, 4.0], [1.0, 0.0]])
-    accuracy = metrics_perception.vote_accuracy(ballots, np.array([10, 11, 12]), predicted, ("a", "b"))
+    accuracy = metrics_perception.vote_accuracy(
+        ballots, np.array([10, 11, 12]), predicted, ("a", "b")
+    )
     assert accuracy == {
         "pairwise_accuracy": pytest.approx(1 / 3),
         "pairwise_accuracy_a": 0.5,
@@ -330,7 +334,11 @@ def test_extremes_of_few_photos_are_those_photos():
     scale, _, _ = random_scores()
     rows = {"score": np.array([[3.0, 1, 2], [5.0, 0, 2], [1.0, 2, 2]])}
     extremes = perception_report.highlights(scale, 6, Measured({}, rows), {})
-    assert extremes["extremes_a"].tolist() == [1, 0, 2] and extremes["extremes_b"].tolist() == [2, 0, 1]
+    assert extremes["extremes_a"].tolist() == [1, 0, 2] and extremes["extremes_b"].tolist() == [
+        2,
+        0,
+        1,
+    ]
     one = perception_report.highlights(scale, 2, Measured({}, {"score": rows["score"][:1]}), {})
     assert one["extremes_a"].tolist() == [0]
 
