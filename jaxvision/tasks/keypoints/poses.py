@@ -22,7 +22,7 @@ class Setup(NamedTuple):
       keypoints: names of the points.
       angles: of `heading.find_angles`.
       info: the data set's: `image`, `animal`, `crop_size`, `blob_length`.
-      image_size: `data.image_size`.
+      image_size: side that whole pictures are scaled to; 0: they are not.
       options: config.predict.
     """
 
@@ -48,7 +48,9 @@ def make_setup(config, info: dict[str, Any]) -> Setup:
         raise UserError(f"predict.fps={options.fps}: give frames a second, above 0")
     names = tuple(info["keypoints"])
     angles = heading.find_angles(names, config.heading)
-    return Setup(names, angles, info, config.data.image_size, options)
+    # Whatever the config says by now, the network takes the size that it was trained on.
+    image_size = max(info["image"][:2]) if config.data.image_size else 0
+    return Setup(names, angles, info, image_size, options)
 
 
 def confidence(spread: np.ndarray, info: dict[str, Any], fitted: dict[str, float]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Points move with pixels, unknown ones count nowhere, angles and errors are what they say."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jaxvision.models import keypoints as models
 from jaxvision.tasks import keypoints
 from jaxvision.tasks.keypoints import heading
 from jaxvision.tasks.keypoints import metrics as metrics_keypoints
+from jaxvision.tasks.keypoints.model import MODELS
 
 NONE = dict(rotate90=False, flip=False, rotation=0.0, scale=0.0, shift=0.0)
 NAMES = ("head", "neck", "base")
@@ -159,10 +161,11 @@ def test_errors_and_their_summary_equal_numpy():
     batch = batch_of(6)
     batch["visible"][2, 1] = 0
     batch["scale"][3] = 4.0
-    found = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(np.float32)
+    predictions = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(np.float32)
     angles = heading.find_angles(NAMES, rat.get_config().heading)
-    rows = jax.tree.map(np.asarray, metrics_keypoints.row_errors(jnp.asarray(found), batch, angles))
-    pixels = np.linalg.norm(found - batch["points"], axis=-1) * batch["scale"][:, None]
+    rows = metrics_keypoints.row_errors(jnp.asarray(predictions), batch, angles)
+    rows = jax.tree.map(np.asarray, rows)
+    pixels = np.linalg.norm(predictions - batch["points"], axis=-1) * batch["scale"][:, None]
     pixels[2, 1] = np.nan
     np.testing.assert_allclose(rows["pixels"], pixels, rtol=1e-5)
     assert np.isnan(rows["degrees"][2]).all() and np.isfinite(rows["degrees"][3]).all()
@@ -170,7 +173,7 @@ def test_errors_and_their_summary_equal_numpy():
     def complex_angle(p, a, b):
         return (p[:, b, 0] - p[:, a, 0]) - 1j * (p[:, b, 1] - p[:, a, 1])
 
-    turned = complex_angle(found, 2, 1) / complex_angle(batch["points"], 2, 1)
+    turned = complex_angle(predictions, 2, 1) / complex_angle(batch["points"], 2, 1)
     expected = np.abs(np.angle(turned, deg=True))
     np.testing.assert_allclose(rows["degrees"][[0, 1, 3, 4, 5], 0], expected[[0, 1, 3, 4, 5]],
                                atol=1e-3)  # fmt: skip
@@ -191,19 +194,19 @@ def test_baselines_sit_where_training_animals_do():
     np.testing.assert_allclose(moments[0], [[10, 28], [10, 25], [9, 12]], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", keypoints.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_unknown_points_give_no_gradient_and_no_error(name):
     task = keypoints.make(tiny(model__name=name), INFO)
     batch = batch_of()
     batch["visible"][:, 1] = 0
-    variables = jax.jit(task.init)(jax.random.key(0), batch)
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
     extra = {"batch_stats": variables["batch_stats"]}
 
     @jax.jit
     def gradients(params, points, visible):
         def loss(params, points):
             changed = {**batch, "points": points, "visible": visible}
-            return task.loss(params, extra, changed, jax.random.key(0))[0]
+            return task.model.loss(params, extra, changed, jax.random.key(0))[0]
 
         return jax.grad(loss, argnums=(0, 1))(params, points)
 
@@ -212,8 +215,8 @@ def test_unknown_points_give_no_gradient_and_no_error(name):
     assert (np.asarray(at_points[:, 1]) == 0).all() and np.abs(at_points[:, 0]).min() > 0
     at_params = gradients(params, batch["points"], np.zeros((3, 3), np.float32))[0]
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(at_params))
-    measured = jax.jit(task.metrics)(variables, batch, jax.random.key(0))
-    values = task.summarize(measured, task.fit(measured))
+    measured = jax.jit(task.model.metrics)(variables, batch, jax.random.key(0))
+    values = task.report.metrics(measured, task.report.fit(measured))
     assert np.isnan(values["mean_pixel_error_neck"]) and np.isfinite(values["mean_pixel_error"])
     assert np.isnan(values["heading_error_degrees"])  # it needs the neck
 
@@ -231,21 +234,12 @@ def test_heatmaps_tell_positions_between_cells_and_choose_one_of_two_peaks():
     assert models.soft_argmax(both)[1][0, 0] > 5  # and the doubt shows
 
 
-def test_confidence_falls_with_the_expected_error():
-    task = keypoints.make(tiny(), INFO)
-    outputs = {"points": np.array([[5.0, 5], [9, 5], [20, 5]]), "spread": np.array([0.5, 1.6, 9.0])}
-    found = task.decode(outputs, None, {"error_per_spread": 1.0})
-    sure = [row[2] for row in found["points"].values()]
-    assert sure[0] > 0.99 and sure[1] == pytest.approx(0.5) and sure[2] < 0.05
-    assert found["heading_degrees"] == pytest.approx(180) and found["heading_confidence"] < 0.05
-
-
 @pytest.mark.parametrize("size", [(31, 45), (8, 9)])
 def test_any_picture_size(size):
     task = keypoints.make(tiny(), INFO)
     images = np.random.default_rng(0).integers(0, 255, (2, *size, 1), np.uint8)
-    variables = jax.jit(task.init)(jax.random.key(0), {"image": images})
-    outputs = jax.jit(task.predict)(variables, images)
+    variables = jax.jit(task.model.init)(jax.random.key(0), {"image": images})
+    outputs = jax.jit(task.model.predict)(variables, images)
     assert outputs["points"].shape == (2, 3, 2)
     assert (np.asarray(outputs["points"]) >= 0).all()
     assert (np.asarray(outputs["points"]) <= np.array(size[::-1]) + 0.5).all()
@@ -255,9 +249,9 @@ def test_bfloat16_locates_in_float32():
     config = tiny(train__dtype="bfloat16")
     task = keypoints.make(config, INFO)
     images = batch_of()["image"]
-    variables = jax.eval_shape(task.init, jax.random.key(0), {"image": images})
-    assert "bf16" in str(jax.make_jaxpr(task.predict)(variables, images))
-    shapes = jax.eval_shape(task.predict, variables, images)
+    variables = jax.eval_shape(task.model.init, jax.random.key(0), {"image": images})
+    assert "bf16" in str(jax.make_jaxpr(task.model.predict)(variables, images))
+    shapes = jax.eval_shape(task.model.predict, variables, images)
     assert shapes["points"].dtype == jnp.float32
 
 
@@ -268,9 +262,62 @@ def test_what_cannot_work_is_named():
         keypoints.make(tiny(predict__smoothing="median"), INFO)
     with pytest.raises(UserError, match="predict.layout='sleap'"):
         keypoints.make(tiny(predict__layout="sleap"), INFO)
+    with pytest.raises(UserError, match="predict.smoothing_strength=0"):
+        keypoints.make_predictor(tiny(predict__smoothing_strength=0), INFO)
+    with pytest.raises(UserError, match="predict.crop_size=-3"):
+        keypoints.make_predictor(tiny(predict__crop_size=-3), INFO)
+    with pytest.raises(UserError, match="predict.fps=0"):
+        keypoints.make_predictor(tiny(predict__fps=0), INFO)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_validation_loss_is_the_training_loss_of_real_rows(name):
+    """With batch statistics that are those of the batch, training and evaluation see the same."""
+    task = keypoints.make(tiny(model__name=name), INFO)
+    batch = batch_of(4)
+    batch["visible"][1, 2] = 0
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
+    stats = jax.tree.map(np.zeros_like, variables["batch_stats"])
+    for _ in range(400):  # running averages become the batch's own
+        loss, (extra, _) = jax.jit(task.model.loss)(
+            variables["params"], {"batch_stats": stats}, batch, jax.random.key(0)
+        )
+        stats = extra["batch_stats"]
+    padded = {n: np.concatenate([a, 0 * a[:2]]) for n, a in batch.items()}
+    padded["visible"][4:] = 1
+    used = {"params": variables["params"], "batch_stats": stats}
+    measured = jax.jit(task.model.metrics)(used, padded, jax.random.key(0))
+    values = task.report.metrics(measured, {})
+    assert values["loss"] == pytest.approx(float(loss), rel=1e-4)
+    outputs = task.model.predict(used, batch["image"])
+    exported = task.report.metrics(task.report.measure(outputs, batch), {})
+    assert list(exported) == list(values) and np.isnan(exported["loss"])
+    assert set(task.report.headline) <= set(values) and 3 <= len(task.report.headline) <= 5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_row_depends_on_its_batch_mates(name):
+    task = keypoints.make(tiny(model__name=name), INFO)
+    images = batch_of(8)["image"]
+    variables = jax.jit(task.model.init)(jax.random.key(0), {"image": images})
+    predict = jax.jit(task.model.predict)
+    together, alone = predict(variables, images), predict(variables, images[3:4])
+    for output in together:
+        np.testing.assert_allclose(together[output][3:4], alone[output], atol=2e-4)
+
+
+def test_the_heatmap_net_is_exported_for_any_size():
     task = keypoints.make(tiny(), INFO)
-    batch = batch_of()
-    variables = jax.eval_shape(task.init, jax.random.key(0), batch)
-    fewer = {**batch, "points": batch["points"][:, :2], "visible": batch["visible"][:, :2]}
-    with pytest.raises(UserError, match="2 points a picture, the model finds 3: head, neck, base"):
-        jax.eval_shape(task.metrics, variables, fewer, jax.random.key(0))
+    assert task.model.input_shape == ("h", "w", 1)
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch_of())
+    shape = jax.export.symbolic_shape("b, h, w, 1", constraints=("h >= 16", "w >= 16"))
+    images = jax.ShapeDtypeStruct(shape, np.uint8)
+    exported = jax.export.export(jax.jit(task.model.predict))(variables, images)
+    for size in ((2, 16, 17, 1), (1, 45, 31, 1)):
+        images = np.random.default_rng(0).integers(0, 255, size, np.uint8)
+        ours = jax.jit(task.model.predict)(variables, images)
+        np.testing.assert_allclose(
+            exported.call(variables, images)["points"], ours["points"], atol=1e-3
+        )
+    fixed = keypoints.make(tiny(model__name="coordinate"), INFO)
+    assert fixed.model.input_shape == (32, 32, 1)
