@@ -1,5 +1,6 @@
 """Video files, decoded frame by frame (extra [video]: PyAV, which brings FFmpeg)."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,8 +79,8 @@ def sample_frames(
     """Frames spread over a film, without decoding all of it.
 
     Seeks to key frames; decodes on from one only where more than one sample lies between two of
-    them. A container without an index or a duration (MPEG streams) cannot seek: it costs one more
-    pass over all frames.
+    them. A file without an index or a duration (a raw stream) cannot seek: it costs one more pass
+    over all frames.
 
     Args:
       path: anything that FFmpeg reads.
@@ -115,15 +116,16 @@ def sample_frames(
 
 def _seek_frames(container, stream, keys: list[int], targets: np.ndarray) -> Iterator[np.ndarray]:
     """A frame for each target time: the last key frame before it or, where that was taken, it."""
-    decoder, last_key = None, None
+    decoder, position = container.decode(stream), -math.inf
     for target in targets:
         key = max((k for k in keys if k <= target), default=keys[0])
-        sought = key != last_key
-        if sought:
+        ahead = key > position
+        if ahead:
             container.seek(key, stream=stream)
-            decoder, last_key = container.decode(stream), key
+            decoder = container.decode(stream)
         for frame in decoder:
-            if sought or frame.pts is None or frame.pts >= target:
+            if ahead or frame.pts is None or frame.pts >= target:
+                position = max(key, key if frame.pts is None else frame.pts)
                 pixels = frame.to_ndarray(format="rgb24")
                 yield np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
                 break

@@ -1,5 +1,6 @@
 """Files for pictures and films: tables, pictures and films with the pose."""
 
+import array
 import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -76,7 +77,9 @@ def write_film_files(
         tracks.require_h5py()
     film = films.open_film(path, options.fps)
     written = {"csv": output / f"{path.stem}.csv"}
-    points, confidences = [], []
+    # Numbers in one block each: thousands of small arrays would lie between the frames in memory,
+    # and keep the room that frames leave from being used again (0.5 GiB over 2,330 frames).
+    points, confidences = array.array("d"), array.array("d")
     poses_of_film = _record(
         film_poses(apply, film, setup, fitted, options.film), points, confidences
     )
@@ -85,14 +88,17 @@ def write_film_files(
         write_film(written["film"], pose_frames(poses_of_film, setup), film.fps)
     else:
         collections.deque(poses_of_film, maxlen=0)
-    table = poses.make_tracks(setup, points, confidences)
+    count = len(setup.keypoints)
+    table = poses.make_tracks(
+        setup, np.reshape(points, (-1, count, 2)), np.reshape(confidences, (-1, count))
+    )
     tracks.write_csv(written["csv"], table, options.layout)
     if options.h5:
         written["h5"] = output / f"{path.stem}.h5"
         tracks.write_h5(written["h5"], table, str(path))
     return {
         "file": str(path),
-        "frames": len(points),
+        "frames": len(table.points),
         "fps": film.fps,
         "median_confidence": float(np.median(table.confidence)),
         **{kind: str(written[kind]) for kind in ("csv", "h5", "film") if kind in written},
@@ -121,11 +127,11 @@ def film_poses(
     return ((frame, points, confidence) for (frame, confidence), points in smoothed)
 
 
-def _record(items: Iterable, points: list, confidences: list) -> Iterator:
+def _record(items: Iterable, points: array.array, confidences: array.array) -> Iterator:
     """Passes on what `film_poses` gives, and keeps all of it but the frames."""
     for item in items:
-        points.append(item[1])
-        confidences.append(item[2])
+        points.extend(item[1].ravel())
+        confidences.extend(item[2])
         yield item
 
 

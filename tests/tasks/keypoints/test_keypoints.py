@@ -161,7 +161,9 @@ def test_errors_and_their_summary_equal_numpy():
     batch = batch_of(6)
     batch["visible"][2, 1] = 0
     batch["scale"][3] = 4.0
-    predictions = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(np.float32)
+    predictions = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(
+        np.float32
+    )
     angles = heading.find_angles(NAMES, rat.get_config().heading)
     rows = metrics_keypoints.row_errors(jnp.asarray(predictions), batch, angles)
     rows = jax.tree.map(np.asarray, rows)
