@@ -36,7 +36,7 @@ def outputs_at(points, spread=(0.5, 0.5, 0.5)):
 
 
 def test_the_way_into_the_network_leads_back():
-    """Of a picture the network is shown a window; a place in it is the same place in the picture."""
+    """A place in the window that the network is shown is the same place in the picture."""
     predictor = bind(tiny())[0].predictor
     for size in ((120, 200), (SIDE, SIDE), (300, 40)):
         picture = np.full((*size, 3), 180, np.uint8)
