@@ -9,8 +9,7 @@ from PIL import Image
 from jaxvision.input_pipeline.score_scale import Scale, to_target
 from jaxvision.tasks.perception.calibration import calibrate
 from jaxvision.tasks.perception.figures import PANEL, score_bars
-from jaxvision.visualize.grad_cam import heat_overlay
-from jaxvision.visualize.grid import image_grid
+from jaxvision.visualize.grid import heat_overlay, image_grid
 
 
 def draw(
