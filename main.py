@@ -6,6 +6,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxvision import workdir
+from jaxvision.engine import ENGINES, read_config
 from jaxvision.errors import UserError
 
 FLAGS = flags.FLAGS

@@ -1,6 +1,7 @@
 """Evaluation of a split: in the training loop, and on its own (`--mode=evaluate`)."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision import logs
+from jaxvision.engine import Engine, open_engine
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.task import Measured
-from jaxvision.trained import load_trained
+from jaxvision.sharding import make_mesh
+from jaxvision.task import Measured, Report
+from jaxvision.tasks import find_system
 
 
 def batch_size(config: ConfigDict) -> int:
@@ -55,22 +58,53 @@ def _wide(value):
     return value.astype(np.int64 if np.issubdtype(value.dtype, np.integer) else np.float64)
 
 
-def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0) -> None:
-    """Judges a checkpoint of the workdir on a split; prints it, writes evaluation.json and figures.
+class Judge(NamedTuple):
+    """What a split is judged with.
 
-    Args:
-      config: the run's config, with any overrides (`data.path`: another data set).
-      workdir: the run's folder.
-      split: train, val, test, or all: every example found.
-      step: the checkpoint's; 0: the best.
+    Attributes:
+      report: of the task.
+      metrics: (variables, batch, key) -> Measured.
+      variables: that `metrics` and `report.draw` take.
+      mesh: the devices that batches are put on.
+    """
+
+    report: Report
+    metrics: Callable[..., Measured]
+    variables: Any
+    mesh: Any
+
+
+def make_judge(config: ConfigDict, engine: Engine) -> Judge:
+    """The judge of a run's model, or of an exported one, of which only the outputs are known."""
+    trained = engine.trained
+    if trained is not None:
+        metrics = jax.jit(trained.task.model.metrics)
+        return Judge(trained.task.report, metrics, trained.variables, trained.mesh)
+    report = find_system(config.task).make_report(config, engine.info)
+    inputs_of, measure_outputs = jax.jit(report.inputs), jax.jit(report.measure)
+
+    def metrics(variables, batch, key):
+        del variables, key
+        return measure_outputs(engine.predict(inputs_of(batch)), batch)
+
+    return Judge(report, metrics, {}, make_mesh({}))
+
+
+class Judged(NamedTuple):
+    """A split that was judged."""
+
+    feed: loader.Feed
+    measured: Measured
+    values: dict[str, float]
+
+
+def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) -> Judged:
+    """Measures a split of the config's data, or 'all' of it.
 
     Raises:
-      UserError: nothing trained there, no such split, no such checkpoint.
+      UserError: there is no such split, or the data does not fit the model.
     """
-    size = batch_size(config)
-    trained = load_trained(config, workdir, {"batch_size": size}, step)
-    model, report = trained.task.model, trained.task.report
-    dataset = report.adapt(loader.load_dataset(config))
+    dataset = judge.report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
         dataset = dataset._replace(splits={"all": _merged(dataset)})
@@ -79,18 +113,47 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
             f"--split={split}: {dataset.source} has only {', '.join(dataset.splits)}; "
             "choose one of them, or --split=all"
         )
-    feed = loader.open_feed(dataset, split, config, trained.mesh)
-    measured = measure(jax.jit(model.metrics), trained.variables, feed, size, config.seed)
-    values = report.metrics(measured, trained.fitted)
-    tables = report.tables(measured, trained.fitted)
+    feed = loader.open_feed(dataset, split, config, judge.mesh)
+    measured = measure(judge.metrics, judge.variables, feed, batch_size(config), config.seed)
+    return Judged(feed, measured, judge.report.metrics(measured, engine.fitted))
+
+
+def evaluate_workdir(
+    config: ConfigDict,
+    workdir: str,
+    split: str,
+    step: int = 0,
+    engine: str = "auto",
+    output: str = "",
+) -> None:
+    """Judges a model on a split; prints it, writes evaluation.json and figures.
+
+    Args:
+      config: the run's config, with any overrides (`data.path`: another data set).
+      workdir: the run's folder, or an exported model's.
+      split: train, val, test, or all: every example found.
+      step: the checkpoint's; 0: the best.
+      engine: see `open_engine`.
+      output: the folder for results; '' is the workdir, or, of an exported model, which stays as
+        it was exported, <workdir>/evaluation.
+
+    Raises:
+      UserError: nothing trained there, no such split, no such checkpoint.
+    """
+    model = open_engine(config, workdir, engine, step)
+    judge = make_judge(config, model)
+    report, fitted = judge.report, model.fitted
+    feed, measured, values = judge_split(config, model, judge, split)
+    folder = output or (workdir if model.trained else str(Path(workdir) / "evaluation"))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tables = report.tables(measured, fitted)
     logs.write_evaluation(
-        workdir, split, trained.step, feed.split.examples, values, tables, report.headline
+        folder, split, model.step, feed.split.examples, values, tables, report.headline
     )
     rows = figure_rows(feed, config.eval.figure_rows)
-    key = jax.random.key(config.seed)
-    drawn = report.draw(trained.variables, rows, key, trained.fitted)
-    for name, image in {**drawn, **report.figures(measured, trained.fitted)}.items():
-        logs.save_figure(workdir, f"{split}_{name}", trained.step, image)
+    drawn = report.draw(judge.variables, rows, jax.random.key(config.seed), fitted)
+    for name, image in {**drawn, **report.figures(measured, fitted)}.items():
+        logs.save_figure(folder, f"{split}_{name}", model.step, image)
 
 
 def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:

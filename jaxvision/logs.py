@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clu import parameter_overview
 from PIL import Image
 
 from jaxvision import wandb_log
@@ -22,6 +21,8 @@ from jaxvision.workdir import write_json
 
 def write_parameters(workdir: str | Path, params: Any) -> None:
     """A table of every parameter array in parameters.txt: name, shape, size, mean and spread."""
+    from clu import parameter_overview  # flax with it, which an exported model does without
+
     overview = parameter_overview.get_parameter_overview(params)
     (Path(workdir) / "parameters.txt").write_text(overview + "\n")
 

@@ -137,17 +137,17 @@ def check_same_run(config: ConfigDict, workdir: str) -> None:
             )
 
 
-def check_model(config: ConfigDict, workdir: str) -> None:
-    """Checks that `config` describes the model that was trained in `workdir`.
+def check_same_model(config: ConfigDict, saved: ConfigDict, folder: str) -> None:
+    """Checks that `config` describes the model in a folder, whose own config is `saved`.
 
     Raises:
       UserError: it does not; the message names the keys.
     """
-    differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+    differing = _differences(saved.to_dict(), config.to_dict())
     wrong = [line for line in differing if line.startswith(("task:", "model."))]
     if wrong:
         raise UserError(
-            f"{workdir} holds another model ({'; '.join(wrong)}): leave these fields as they were"
+            f"{folder} holds another model ({'; '.join(wrong)}): leave these fields as they were"
         )
 
 

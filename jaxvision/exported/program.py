@@ -1,7 +1,6 @@
 """An exported program, run by jax alone."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -46,8 +45,8 @@ def load_program(exported: Exported) -> Callable[..., dict[str, jax.Array]]:
         ) from error
 
 
-def make_predict(exported: Exported) -> tuple[Callable, dict[str, Any], Mesh]:
-    """Returns predict(inputs uint8 [n, ...]) -> outputs, the variables, and the devices with them.
+def make_predict(exported: Exported) -> tuple[Callable, Mesh]:
+    """Returns predict(inputs uint8 [n, ...]) -> {name: array [n, ...]}, and the devices it is on.
 
     Raises:
       UserError: see `load_program` and `folder.read_variables`.
@@ -59,4 +58,4 @@ def make_predict(exported: Exported) -> tuple[Callable, dict[str, Any], Mesh]:
         folder.check_inputs(exported, inputs)
         return program(variables, shard_batch(mesh, inputs))
 
-    return predict, variables, mesh
+    return predict, mesh

@@ -31,7 +31,7 @@ def make_predict(exported: Exported) -> Callable[[np.ndarray], dict[str, np.ndar
 
     def predict(inputs: np.ndarray) -> dict[str, np.ndarray]:
         folder.check_inputs(exported, inputs)
-        return dict(zip(outputs, session.run(outputs, {given: inputs}), strict=True))
+        return dict(zip(outputs, session.run(outputs, {given: np.asarray(inputs)}), strict=True))
 
     return predict
 
