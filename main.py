@@ -6,16 +6,21 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxvision import workdir
-from jaxvision.engine import ENGINES, read_config
+from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "", "The run's folder.")
-flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict", "export_weights"], "The job.")
+flags.DEFINE_string("workdir", "", "The run's folder, or (evaluate, predict) an exported model's.")
+MODES = ["train", "evaluate", "predict", "export", "export_weights"]
+flags.DEFINE_enum("mode", "train", MODES, "The job.")
 flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
 flags.DEFINE_string("input", "", "predict: a file, or a folder of them.")
 flags.DEFINE_integer("step", 0, "evaluate, predict: the checkpoint to use; 0: the best.")
-flags.DEFINE_string("output", "", "predict, export_weights: where to; '': into the workdir.")
+flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.")
+flags.DEFINE_enum("engine", "auto", ENGINES, "evaluate, predict: onnx runs an export's model.onnx.")
+flags.DEFINE_enum("weights_dtype", "float32", ["float32", "float16"], "export: of kept kernels.")
+flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], "export: of model.onnx.")
+flags.DEFINE_string("notes", "", "export: a text on data, terms and limits for the model card.")
 
 
 def parse_flags(argv: list[str]) -> None:
@@ -33,7 +38,7 @@ def parse_flags(argv: list[str]) -> None:
         if given:
             config_flags.DEFINE_config_file("config")
         else:
-            config_flags.DEFINE_config_dict("config", workdir.read_config(FLAGS.workdir))
+            config_flags.DEFINE_config_dict("config", read_config(FLAGS.workdir))
         rest = FLAGS(argv)
         FLAGS.config.lock()
     except flags.Error as error:
@@ -50,20 +55,28 @@ def parse_flags(argv: list[str]) -> None:
 
 def run() -> None:
     """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
-    workdir.keep_compiled_programs()
     config, folder = FLAGS.config, FLAGS.workdir
+    if FLAGS.mode == "predict":  # alone may run without jax
+        from jaxvision.predict import predict_files
+
+        predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step, FLAGS.engine)
+        return
+    workdir.keep_compiled_programs()
+    if FLAGS.mode == "evaluate":
+        from jaxvision.evaluate import evaluate_workdir
+
+        evaluate_workdir(config, folder, FLAGS.split, FLAGS.step, FLAGS.engine, FLAGS.output)
+        return
+    check_is_run(folder)
     if FLAGS.mode == "train":
         from jaxvision.train import train
 
         train(config, folder)
-    elif FLAGS.mode == "evaluate":
-        from jaxvision.evaluate import evaluate_workdir
+    elif FLAGS.mode == "export":
+        from jaxvision.export.write import export_model, Options
 
-        evaluate_workdir(config, folder, FLAGS.split, FLAGS.step)
-    elif FLAGS.mode == "predict":
-        from jaxvision.predict import predict_files
-
-        predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step)
+        options = Options(FLAGS.weights_dtype, FLAGS.onnx_weights, FLAGS.notes)
+        export_model(config, folder, FLAGS.output, FLAGS.step, options)
     else:
         from jaxvision.export.encoder_weights import export_weights
 

@@ -61,6 +61,15 @@ def read_config(folder: str) -> ConfigDict:
     return workdir.read_config(folder)
 
 
+def check_is_run(folder: str) -> None:
+    """Raises UserError where a folder is an exported model, which cannot be trained or exported."""
+    if exported_folder.is_exported(folder):
+        raise UserError(
+            f"{folder} is an exported model: train in another --workdir, from this one's weights "
+            f"with --config.init_from={folder}"
+        )
+
+
 def open_engine(config: ConfigDict, folder: str, engine: str = "auto", step: int = 0) -> Engine:
     """The model of a folder.
 
@@ -92,8 +101,7 @@ def open_engine(config: ConfigDict, folder: str, engine: str = "auto", step: int
     from jaxvision.trained import load_trained, make_predict  # flax and orbax
 
     workdir.keep_compiled_programs()
-    size = config.eval.batch_size or config.batch_size
-    trained = load_trained(config, folder, {"batch_size": size}, step)
+    trained = load_trained(config, folder, step)
     return Engine(
         task=config.task,
         predictor=trained.task.predictor,

@@ -19,8 +19,9 @@ from jaxvision.tasks import find_system
 
 
 def batch_size(config: ConfigDict) -> int:
-    """Examples in an evaluation batch."""
-    return config.eval.batch_size or config.batch_size
+    """Examples in an evaluation batch: as the config says, rounded up to whole rows a device."""
+    devices = jax.local_device_count()
+    return -(-(config.eval.batch_size or config.batch_size) // devices) * devices
 
 
 def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:

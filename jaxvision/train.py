@@ -255,7 +255,7 @@ def _make_observe(run: Run) -> Callable:
 def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
     run.checkpoints.wait()
-    trained = load_trained(run.config, run.workdir, {})
+    trained = load_trained(run.config, run.workdir)
     size = evaluate.batch_size(run.config)
     log.figure(
         run.total_steps,

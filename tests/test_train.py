@@ -228,7 +228,7 @@ def test_a_run_begins_where_another_ended(tmp_path, capsys):
     source = str(tmp_path / "first")
     capsys.readouterr()
     run, _, state = open_run(tiny_config(init_from=source), tmp_path / "second")
-    _, variables = trained.load_trained(tiny_config(), source, {})[:2]
+    _, variables = trained.load_trained(tiny_config(), source)[:2]
     begun = merge_params(state.params, state.frozen)
     jax.tree.map(np.testing.assert_array_equal, begun, jax.device_get(variables["params"]))
     out = capsys.readouterr().out

@@ -35,7 +35,17 @@ def make(options: ConfigDict, info: dict[str, Any]) -> Predictor:
         write=functools.partial(write.write, options, render),
         extensions=EXTENSIONS,
         collect=functools.partial(write.collect, scale, options),
+        meaning=_meaning(info["image_size"]),
     )
+
+
+def _meaning(side: int) -> dict[str, str]:
+    return {
+        "images": f"the middle square of a photo, resized to {side} x {side} (bicubic), RGB, "
+        "0 to 255",
+        "score": "one an attribute, before calibration by `fitted`",
+        "spread": "its uncertainty, before calibration",
+    }
 
 
 def check(options: ConfigDict) -> None:

@@ -35,6 +35,10 @@ def make(options: ConfigDict) -> Predictor:
         streams=write.streams,
         stream=functools.partial(write.stream, options),
         geojson=outline,
+        meaning={
+            "images": "a photo, or tiles of it, RGB, 0 to 255; at the scale that it was trained on",
+            "probability": "of building, of each pixel; it is one from fitted.threshold on",
+        },
     )
 
 

@@ -1,0 +1,68 @@
+"""A model's `predict` as programs: one a platform, of any batch size, with the weights as arguments."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from jax import export
+
+from jaxvision.task import Model
+
+PLATFORMS = ("cpu", "cuda")
+BATCH = "b"  # the open batch size
+# Two open sizes at least so large need not be told apart from those at the edge of what a network
+# can take: three strides of a U-Net, say.
+SMALLEST = 3
+
+
+def of_flat(model: Model) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """`Model.predict` of {'params/head/kernel': array}: a file of weights is all that it takes."""
+
+    def predict(weights, images):
+        return model.predict(unflatten_dict(weights, sep="/"), images)
+
+    return predict
+
+
+def input_shape(model: Model) -> tuple[int | str, ...]:
+    """Of a batch: ('b', 48, 48, 1)."""
+    return (BATCH, *model.input_shape)
+
+
+def constraints(shape: tuple[int | str, ...]) -> tuple[str, ...]:
+    """What is known of open sizes: '32*h' gives 'h >= 3', a free 'h' 'h >= 16'."""
+    symbols = {}
+    for size in shape[1:]:
+        if isinstance(size, str):
+            factor, _, symbol = size.rpartition("*")
+            symbols[symbol] = SMALLEST if factor else 16
+    return tuple(f"{symbol} >= {least}" for symbol, least in symbols.items())
+
+
+def lower(model: Model, weights: dict[str, Any], platform: str) -> export.Exported:
+    """The program of a model for a platform, whatever platform this process runs on.
+
+    Args:
+      weights: {name: array}, for their shapes.
+      platform: cpu, cuda, tpu or rocm.
+    """
+    shape = input_shape(model)
+    sizes = export.symbolic_shape(", ".join(map(str, shape)), constraints=constraints(shape))
+    images = jax.ShapeDtypeStruct(sizes, np.uint8)
+    arguments = {n: jax.ShapeDtypeStruct(a.shape, a.dtype) for n, a in weights.items()}
+    with _without_source_lines():
+        return export.export(jax.jit(of_flat(model)), platforms=[platform])(arguments, images)
+
+
+@contextlib.contextmanager
+def _without_source_lines() -> Iterator[None]:
+    """Programs that do not name the files of the machine that wrote them; half the size, too."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
