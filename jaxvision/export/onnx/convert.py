@@ -107,8 +107,9 @@ def _model(graph, inputs, outputs, metadata):
     return model
 
 
-def _run(graph, jaxpr, consts, inputs):
-    """The values of a jaxpr's outputs."""
+def _run(graph, jaxpr, consts, inputs, caller=None):
+    """The values of the outputs of a jaxpr, which the equation `caller` called."""
+    graph.callers.append(caller)
     values = dict(zip(jaxpr.constvars, (Constant(_known(c)) for c in consts), strict=True))
     values |= dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -120,6 +121,7 @@ def _run(graph, jaxpr, consts, inputs):
     for eqn in jaxpr.eqns:
         outputs = _equation(graph, eqn, [read(var) for var in eqn.invars])
         values |= dict(zip(eqn.outvars, outputs, strict=True))
+    graph.callers.pop()
     return [read(var) for var in jaxpr.outvars]
 
 
@@ -128,13 +130,13 @@ def _equation(graph, eqn, inputs):
     if name in CALLS:
         called = params[CALLS[name]]
         if isinstance(called, core.ClosedJaxpr):
-            return _run(graph, called.jaxpr, called.consts, inputs)
-        return _run(graph, called, [], inputs)
+            return _run(graph, called.jaxpr, called.consts, inputs, eqn)
+        return _run(graph, called, [], inputs, eqn)
     if name == "platform_index":  # the form without the rewrites for one platform
         return [Constant(np.int32(params["platforms"].index(None)))]
     if name == "cond" and isinstance(inputs[0], Constant):
         branch = params["branches"][int(inputs[0].value)]
-        return _run(graph, branch.jaxpr, branch.consts, inputs[1:])
+        return _run(graph, branch.jaxpr, branch.consts, inputs[1:], eqn)
     shapes_out = [var.aval.shape for var in eqn.outvars]
     known = all(isinstance(x, Constant) for x in inputs) and all(map(is_static, shapes_out))
     if known and name != "dim_as_value":
@@ -144,11 +146,11 @@ def _equation(graph, eqn, inputs):
     if all(any(is_static([size]) and size == 0 for size in shape) for shape in shapes_out):
         return [Tensor("", shape, tuple(range(len(shape)))) for shape in shapes_out]
     if name not in RULES:
-        raise UserError(f"cannot write {name!r} as ONNX: no rule for it in {_where(eqn)}")
+        raise UserError(f"cannot write {name!r} as ONNX: no rule for it in {_where(graph, eqn)}")
     outputs = RULES[name](graph, eqn, *inputs)
     if outputs is None:
         given = ", ".join(str(var.aval) for var in eqn.invars)
-        raise UserError(f"cannot write this {name!r} as ONNX, of {given}, in {_where(eqn)}")
+        raise UserError(f"cannot write this {name!r} as ONNX, of {given}, in {_where(graph, eqn)}")
     return outputs if isinstance(outputs, list) else [outputs]
 
 
@@ -177,7 +179,7 @@ def _scan(graph, eqn, inputs):
     rows = {}
     for step in reversed(steps) if params["reverse"] else steps:
         elements = [_element(graph, x, step) for x in sequences]
-        outputs = _run(graph, body.jaxpr, body.consts, [*consts, *carry, *elements])
+        outputs = _run(graph, body.jaxpr, body.consts, [*consts, *carry, *elements], eqn)
         carry, rows[step] = outputs[: len(carry)], outputs[len(carry) :]
     stacked = []
     for i, var in enumerate(eqn.outvars[len(carry) :]):
@@ -197,12 +199,14 @@ def _element(graph, x, step):
     return shapes.reshape(graph, row, x.shape[1:])
 
 
-def _where(eqn):
+def _where(graph, eqn):
     """The innermost line of the source that is neither jax's nor flax's."""
     libraries = [str(Path(module.__file__).parent) for module in (jax, flax)]
-    traceback = eqn.source_info.traceback
-    for frame in traceback.frames if traceback else ():
-        if not frame.file_name.startswith((*libraries, "<frozen")):
-            root = str(Path(jaxvision.__file__).parent.parent)
-            return f"{frame.file_name.removeprefix(root + '/')}:{frame.line_num}"
+    root = str(Path(jaxvision.__file__).parent.parent)
+    # What is inside a function that jax has traced before does not know who calls it now.
+    for called in (eqn, *filter(None, reversed(graph.callers))):
+        traceback = called.source_info.traceback
+        for frame in traceback.frames if traceback else ():
+            if not frame.file_name.startswith((*libraries, "<frozen")):
+                return f"{frame.file_name.removeprefix(root + '/')}:{frame.line_num}"
     return "jax itself"

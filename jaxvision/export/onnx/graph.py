@@ -65,10 +65,13 @@ class Graph:
       nodes: onnx.NodeProto, in an order in which they can run.
       initializers: {name: numpy array}.
       convolutions: what a convolution's output was made from, for layers.py to fold into.
+      callers: the equations whose jaxprs are being written, outermost first.
+      joined: of a concatenation along channels, the names and channels of its parts.
     """
 
     def __init__(self, input_name: str, input_shape: tuple):
-        self.nodes, self.initializers, self.convolutions = [], {}, {}
+        self.nodes, self.initializers = [], {}
+        self.convolutions, self.joined, self.callers = {}, {}, []
         self._known, self._makers, self._reshaped, self._counts = {}, {}, {}, {}
         self._input_name, self._symbols = input_name, {}
         for axis, size in enumerate(input_shape):

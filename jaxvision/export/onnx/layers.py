@@ -14,13 +14,14 @@ class Convolution(NamedTuple):
     """What a node was made from.
 
     Attributes:
-      x: name of the input.
+      parts: the input's name and channels; several where it was put together for this, since the
+        sum of a convolution of each needs no copy of them side by side.
       kernel: [O, C / groups, kh, kw].
       bias: [O].
       attributes: of the node.
     """
 
-    x: str
+    parts: tuple[tuple[str, int], ...]
     kernel: np.ndarray
     bias: np.ndarray
     attributes: dict
@@ -47,7 +48,10 @@ def convolution(graph: Graph, eqn, x, kernel):
     }
     weights = kernel.value.transpose(3, 2, 0, 1)
     name = graph.arranged(graph.expanded(x), NCHW)
-    made = Convolution(name, weights, np.zeros(len(weights), np.float32), attributes)
+    parts = graph.joined.get(name, ()) if params["feature_group_count"] == 1 else ()
+    made = Convolution(
+        parts or ((name, x.shape[3]),), weights, np.zeros(len(weights), np.float32), attributes
+    )
     return _emit(graph, made, eqn.outvars[0].aval.shape)
 
 
@@ -73,9 +77,13 @@ def folded(graph: Graph, kind: str, x, y):
 
 
 def _emit(graph, made, shape):
-    # Float64 until here: a batch norm is three steps.
-    operands = (made.x, *(graph.constant(np.float32(a)) for a in (made.kernel, made.bias)))
-    name = graph.op("Conv", *operands, **made.attributes)
+    name, start = "", 0
+    for part, channels in made.parts:
+        # Float64 until here: a batch norm is three steps.
+        weights = [np.float32(made.kernel[:, start : start + channels])]
+        weights += [] if name else [np.float32(made.bias)]
+        term = graph.op("Conv", part, *map(graph.constant, weights), **made.attributes)
+        name, start = graph.op("Add", name, term) if name else term, start + channels
     graph.convolutions[name] = made
     return Tensor(name, shape, NCHW)
 

@@ -158,6 +158,8 @@ def concatenate(graph: Graph, parts, axis, shape):
         part = part if isinstance(part, Constant) else graph.expanded(part)
         names.append(graph.arranged(part, order))
     name = graph.op("Concat", *names, axis=order.index(axis)) if len(names) > 1 else names[0]
+    if order == NCHW and axis == 3 and len(names) > 1:
+        graph.joined[name] = tuple(zip(names, (part.shape[axis] for part in parts), strict=True))
     return Tensor(name, shape, order)
 
 
