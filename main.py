@@ -73,7 +73,7 @@ def run() -> None:
 
         train(config, folder)
     elif FLAGS.mode == "export":
-        from jaxvision.export.write import export_model, Options
+        from jaxvision.export.write import Options, export_model
 
         options = Options(FLAGS.weights_dtype, FLAGS.onnx_weights, FLAGS.notes)
         export_model(config, folder, FLAGS.output, FLAGS.step, options)

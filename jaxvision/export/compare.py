@@ -15,7 +15,7 @@ from jaxvision.task import Report
 BATCHES = (1, 3, 8)
 # Largest difference, as a share of the output's largest number. A program runs the model's own
 # operations; onnxruntime sums in another order.
-TOLERANCE = {"jax": 1e-6, "onnx": 1e-5}
+TOLERANCE = {"auto": 1e-6, "onnx": 1e-5}
 
 
 class Difference(NamedTuple):

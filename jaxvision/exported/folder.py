@@ -1,10 +1,10 @@
 """The folder of an exported model: what its model.json says, checked.
 
-    model.json           what the model is, and the sha256 of every other file
-    weights.safetensors  {'<collection>/<path>': array}
-    <platform>.stablehlo a program (jax.export): (weights, inputs) -> outputs
-    model.onnx           the same, with its weights
-    README.md            the model card
+model.json           what the model is, and the sha256 of every other file
+weights.safetensors  {'<collection>/<path>': array}
+<platform>.stablehlo a program (jax.export): (weights, inputs) -> outputs
+model.onnx           the same, with its weights
+README.md            the model card
 """
 
 import hashlib
@@ -120,10 +120,14 @@ def read_variables(exported: Exported) -> dict[str, np.ndarray]:
     Raises:
       UserError: the file is missing, or is another than was exported.
     """
+    return widened(read_file(exported, WEIGHTS))
+
+
+def widened(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, float16 as float32."""
     from safetensors.numpy import load
 
-    arrays = load(read_file(exported, WEIGHTS))
-    return {n: np.float32(a) if a.dtype == np.float16 else a for n, a in arrays.items()}
+    return {n: np.float32(a) if a.dtype == np.float16 else a for n, a in load(data).items()}
 
 
 def check_inputs(exported: Exported, inputs: np.ndarray) -> None:
