@@ -74,7 +74,7 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
 
 
 def _init_from(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
-    """`variables` with all arrays of another run's best checkpoint, or of an exported model, that fit.
+    """`variables` with all arrays of another run's best checkpoint, or an exported model, that fit.
 
     An array fits one of the same name and shape.
     """

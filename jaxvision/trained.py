@@ -100,7 +100,7 @@ def _variables(checkpoints: Checkpoints, step: int, ema_decay: float, mesh: Mesh
 
 
 def make_predict(trained: Trained) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-    """Returns predict(inputs [n, ...]) -> {name: array [n, ...]}, a batch spread over all devices."""
+    """Returns predict(inputs [n, ...]) -> {name: array [n, ...]}, a batch over all devices."""
     program, mesh = jax.jit(trained.task.model.predict), trained.mesh
 
     def predict(inputs: np.ndarray) -> dict[str, jax.Array]:

@@ -57,8 +57,8 @@ def _metrics(metrics: dict[str, Any]) -> str:
     values = metrics["values"]
     rows = [f"| {name} | {values[name]:.4g} |" for name in metrics["headline"]]
     return (
-        f"## Metrics\n\nOf this folder, on {metrics['examples']} examples of the {metrics['split']} "
-        "split; all of them are in `model.json`.\n\n| metric | value |\n|---|---|\n"
+        f"## Metrics\n\nOf this folder, on {metrics['examples']} examples of the "
+        f"{metrics['split']} split; all are in `model.json`.\n\n| metric | value |\n|---|---|\n"
         + "\n".join(rows)
     )
 
@@ -68,7 +68,7 @@ def _command_line(predictor: Predictor) -> str:
     return f"""## Use it with jaxvision
 
     python main.py --mode=predict --workdir=<this folder> --input={source} --output=out/
-    python main.py --mode=predict --workdir=<this folder> --input={source} --output=out/ --engine=onnx
+    ... --engine=onnx    # without jax
 
 Another training begins with its weights by `--config.init_from=<this folder>`."""
 

@@ -1,4 +1,4 @@
-"""A model's `predict` as programs: one a platform, of any batch size, with the weights as arguments."""
+"""A model's `predict` as a program for a platform: any batch size, weights as arguments."""
 
 import contextlib
 from collections.abc import Callable, Iterator
