@@ -47,8 +47,8 @@ def apply_in_batches(
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Yields (key, outputs {name: [N, ...]}) for each (key, inputs [N, ...]), in their order.
 
-    Rows of one shape share a batch, whichever picture they are of. Batches are predicted before they
-    are full where too many pictures would have to wait for that, so memory stays bounded.
+    Rows of one shape share a batch, whichever picture they are of. Batches are predicted before
+    they are full where too many pictures would have to wait for that, so memory stays bounded.
 
     Args:
       predict: uint8 [bucket, ...] -> {name: [bucket, ...]}; may return before the result is there.

@@ -148,8 +148,8 @@ class Predictor(NamedTuple):
         this picture's inputs, as numpy arrays [N, ...]; {} where N is 0.
       render: (picture, prediction) -> uint8 [H', W', 3] to look at.
       describe: (record) -> a few words for the console.
-      write: (picture, prediction, path, output) -> JSON-able, what joins the record: {kind: path of a
-        file}, and what only the file tells. Puts the answer for the picture that was read from
+      write: (picture, prediction, path, output) -> JSON-able, what joins the record: {kind: path of
+        a file}, and what only the file tells. Puts the answer for the picture that was read from
         `path` into files under the folder `output`.
       collect: (records, output) -> None. After the last file, with the records of all: writes what
         concerns them together (a table) under the folder `output`.
