@@ -110,8 +110,8 @@ The same file runs in a browser with onnxruntime-web.{beside}"""
 
 
 def _example(described: dict[str, Any]) -> tuple[int, ...]:
-    """A shape that the model takes: a batch of one, 96 pixels where a side is open."""
-    return (1, *(n if isinstance(n, int) else 96 for n in described["input"]["shape"][1:]))
+    """A shape that the model takes."""
+    return tuple(described["input"]["least"])
 
 
 def _made(described: dict[str, Any]) -> str:

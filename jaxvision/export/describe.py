@@ -9,6 +9,7 @@ from typing import Any
 from jax import export
 from ml_collections import ConfigDict
 
+from jaxvision.export.programs import input_shape, least_shape
 from jaxvision.exported.folder import FORMAT
 from jaxvision.trained import Trained
 
@@ -40,27 +41,36 @@ def describe(
         "format": FORMAT,
         "task": config.task,
         "classes": list(trained.info.get("classes") or ()),
-        "input": {"name": INPUT, **_array(images), "meaning": meaning.get(INPUT, "")},
+        "input": {
+            "name": INPUT,
+            **_array(images),
+            "least": least_shape(input_shape(trained.task.model)),
+            "meaning": meaning.get(INPUT, ""),
+        },
         "outputs": outputs,
         "fitted": trained.fitted,
         "step": trained.step,
         "weights_dtype": dtype,
         "info": trained.info,
-        "config": without_paths(kept_config(config)),
-        "trained_on_own_data": bool(config.data.path),
+        "config": kept_config(config),
         "versions": _versions(),
     }
 
 
 def kept_config(config: ConfigDict) -> dict[str, Any]:
-    """The fields that using and judging a model can depend on."""
-    return {name: value for name, value in config.to_dict().items() if name not in OF_TRAINING}
+    """The fields that using and judging a model can depend on, without paths of this machine.
+
+    Of `data.path` the last part stays, as the name of the data.
+    """
+    fields = {name: value for name, value in config.to_dict().items() if name not in OF_TRAINING}
+    kept = _without_paths(fields)
+    kept["data"]["path"] = Path(config.data.path).name
+    return kept
 
 
-def without_paths(value: Any) -> Any:
-    """A config without places of the machine that it was trained on."""
+def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: without_paths(item) for name, item in value.items()}
+        return {name: _without_paths(item) for name, item in value.items()}
     return "" if isinstance(value, str) and os.sep in value and Path(value).exists() else value
 
 

@@ -13,9 +13,9 @@ from jaxvision.task import Model
 
 PLATFORMS = ("cpu", "cuda")
 BATCH = "b"  # the open batch size
-# Two open sizes at least so large need not be told apart from those at the edge of what a network
-# can take: three strides of a U-Net, say.
-SMALLEST = 3
+# What open sizes are at least, so that no comparison of them stays undecided: strides of a network
+# that takes whole ones, pixels of one that takes any.
+LEAST_STRIDES, LEAST_PIXELS = 2, 16
 
 
 def of_flat(model: Model) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
@@ -33,13 +33,21 @@ def input_shape(model: Model) -> tuple[int | str, ...]:
 
 
 def constraints(shape: tuple[int | str, ...]) -> tuple[str, ...]:
-    """What is known of open sizes: '32*h' gives 'h >= 3', a free 'h' 'h >= 16'."""
-    symbols = {}
+    """What is known of open sizes: '32*h' gives 'h >= 2', a free 'h' 'h >= 16'."""
+    parts = [size.rpartition("*") for size in shape[1:] if isinstance(size, str)]
+    least = {symbol: LEAST_STRIDES if factor else LEAST_PIXELS for factor, _, symbol in parts}
+    return tuple(f"{symbol} >= {size}" for symbol, size in least.items())
+
+
+def least_shape(shape: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The smallest batch that `constraints` allow: ('b', '32*h', 'w', 3) gives (1, 64, 16, 3)."""
+    sizes = []
     for size in shape[1:]:
         if isinstance(size, str):
-            factor, _, symbol = size.rpartition("*")
-            symbols[symbol] = SMALLEST if factor else 16
-    return tuple(f"{symbol} >= {least}" for symbol, least in symbols.items())
+            factor = size.rpartition("*")[0]
+            size = int(factor) * LEAST_STRIDES if factor else LEAST_PIXELS
+        sizes.append(size)
+    return (1, *sizes)
 
 
 def lower(model: Model, weights: dict[str, Any], platform: str) -> export.Exported:

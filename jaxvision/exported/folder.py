@@ -136,21 +136,21 @@ def check_inputs(exported: Exported, inputs: np.ndarray) -> None:
     Raises:
       UserError: they do not fit.
     """
-    wanted = exported.described["input"]["shape"][1:]
-    given = inputs.shape[1:]
-    if len(given) != len(wanted) or not all(map(_fits, wanted, given)):
+    described = exported.described["input"]
+    wanted, least, given = described["shape"][1:], described["least"][1:], inputs.shape[1:]
+    if len(given) != len(wanted) or not all(map(_fits, wanted, least, given)):
         raise UserError(
-            f"{exported.folder} takes inputs of {_text(wanted)}, not {_text(given)}: give data as "
-            "it was trained on (data.image_size, data.channels)"
+            f"{exported.folder} takes inputs of {_text(wanted)}, at least {_text(least)}, not "
+            f"{_text(given)}: give data as it was trained on (data.image_size, data.channels)"
         )
 
 
-def _fits(wanted: int | str, size: int) -> bool:
+def _fits(wanted: int | str, least: int, size: int) -> bool:
     """Whether a size is the number wanted, or what a text such as '32*h' or 'w' describes."""
     if isinstance(wanted, int):
         return size == wanted
     factor = re.match(r"(\d+)\*", wanted)
-    return size % int(factor[1] if factor else 1) == 0
+    return size >= least and size % int(factor[1] if factor else 1) == 0
 
 
 def _text(shape) -> str:
