@@ -31,8 +31,8 @@ def make_predictor(config, info: dict[str, Any]) -> Predictor:
         meaning={
             "images": "a picture that the animal fills about as in training "
             f"({' x '.join(map(str, info['image']))}), 0 to 255",
-            "points": "(x, y) of each point in pixels of the input; (0, 0) is the centre of the "
-            "top left pixel",
+            "points": f"(x, y) of {', '.join(setup.keypoints)} in pixels of the input; (0, 0) is "
+            "the centre of the top left pixel",
             "spread": "of each point, pixels: half of the errors are below spread * "
             "fitted.error_per_spread",
         },
