@@ -18,9 +18,17 @@ from PIL import Image
 
 from jaxvision.input_pipeline import pixels
 from jaxvision.input_pipeline.masks import decode_mask
-from jaxvision.input_pipeline.stored import Stored, load, reasons
+from jaxvision.input_pipeline.stored import Stored, is_deep, load, reasons
 
-__all__ = ["decode_bytes", "decode_image", "decode_mask", "decode_square", "read_picture"]
+__all__ = [
+    "decode_bytes",
+    "decode_image",
+    "decode_mask",
+    "decode_square",
+    "is_deep",
+    "read_picture",
+    "reasons",
+]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 2**30  # of a file of the user's own

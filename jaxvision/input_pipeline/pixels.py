@@ -39,8 +39,6 @@ def to_bytes(
 ) -> np.ndarray:
     """uint8 of the same shape: `low` becomes 0 and `high` 255, values beyond are cut off.
 
-    16-bit values over their full range keep their high byte (value // 256).
-
     Args:
       values: of any type but 8 bits.
       declared: (low, high) that the file declares; None where it does not.
@@ -52,19 +50,26 @@ def to_bytes(
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError("some pixels are NaN or infinite; fill them, or save it as 8 bit")
     if stated:
-        low, high = stated
-        outside = np.count_nonzero((values < low) | (values > high)) / max(values.size, 1)
-        if outside > OUTSIDE_SHARE:
-            raise UserError(
-                f"pixels from {values.min():g} to {values.max():g}, {outside:.0%} of them outside "
-                f"data.range=({low:g}, {high:g})"
-            )
-    else:
-        low, high = declared or usual_range(values)
+        outside = np.count_nonzero((values < stated[0]) | (values > stated[1]))
+        refuse_outside(outside / max(values.size, 1), stated)
+    return scale(values, *(stated or declared or usual_range(values)))
+
+
+def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8; 16-bit values over their full range keep their high byte (value // 256)."""
     if values.dtype == np.uint16 and (low, high) == FULL_16:
         return (values >> 8).astype(np.uint8)
     scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
     return scaled.round().clip(0, 255).astype(np.uint8)
+
+
+def refuse_outside(share: float, stated: Sequence[float]) -> None:
+    """Raises UserError where a stated range leaves out most of a picture."""
+    if share > OUTSIDE_SHARE:
+        raise UserError(
+            f"{share:.0%} of its pixels are outside data.range=({stated[0]:g}, {stated[1]:g}): "
+            "state the values that are black and white, or () to take what the file declares"
+        )
 
 
 def usual_range(values: np.ndarray) -> tuple[float, float]:

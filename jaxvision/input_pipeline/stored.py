@@ -102,11 +102,11 @@ def load(
             _refuse_frames(image)
         elif page.index:
             image.seek(page.index)
+        raw_mode = _raw_mode(image)  # before EXIF is read: of a PNG, that decodes it
         orientation = page.orientation if page else _orientation(image)
         if reduced:
             image.draft(None, reduced)
         bits = _significant_bits(source) if image.format == "PNG" else 16
-        raw_mode = _raw_mode(image)
         _load_upright(image)
         low = None
         if raw_mode in _LOW_BYTES or raw_mode == "LA;16B":
@@ -117,9 +117,8 @@ def load(
             values = values.view(np.uint32)
         declared = page.declared if page else None
         inverted = bool(page and page.white_is_zero and deep)
-        kind = image.format
-        image = None if deep else image.copy()
-        return Stored(image, values, declared, inverted, orientation, low, bits, kind)
+        kept = None if deep else image
+        return Stored(kept, values, declared, inverted, orientation, low, bits, image.format)
 
 
 def _first_bytes(path: str | Path) -> bytes:
@@ -127,8 +126,13 @@ def _first_bytes(path: str | Path) -> bytes:
         return file.read(16)
 
 
-def _opened(source: str | Path | bytes) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
+@contextlib.contextmanager
+def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
+    # Given a path, Pillow 13 maps some TIFFs into memory, and those turned by a quarter wrongly.
+    with contextlib.ExitStack() as stack:
+        is_bytes = isinstance(source, bytes)
+        file = io.BytesIO(source) if is_bytes else stack.enter_context(open(source, "rb"))
+        yield stack.enter_context(Image.open(file, formats=_FORMATS))
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -162,10 +166,10 @@ def _with_gdal(source: str | Path | bytes, page: tiff.Page) -> Stored | None:
     bands = tiff.colour_bands(page.names, page.rgb) if page.rgb or any(page.names) else None
     if bands in (None, [0], [0, 1, 2]) and tiff.pillow_reads(page):
         with contextlib.suppress(UnidentifiedImageError), _opened(source):
-            return None
+            return None  # as Pillow reads it
     source = source if isinstance(source, bytes) else Path(source)
     why = f"a TIFF of {page.samples} bands of {page.bits} bits"
-    if page.palette or page.index:
+    if page.photometric == 3 or page.index:
         raise UserError(f"{why}; save it as 8-bit RGB")
     values = turned(tiff.read_with_gdal(source, page, why), page.orientation)
     image, inverted = None, page.white_is_zero
@@ -191,6 +195,12 @@ def _raw_mode(image: Image.Image) -> str:
     args = image.tile[0].args if image.tile else ""
     mode = args if isinstance(args, str) else (args[0] if args else "")
     return mode if isinstance(mode, str) else ""
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened file, not decoded yet, has more than 8 bits a band."""
+    mode = _raw_mode(image)
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or ";16" in mode
 
 
 def _significant_bits(source: str | Path | bytes) -> int:

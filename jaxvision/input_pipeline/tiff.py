@@ -32,13 +32,11 @@ class Page(NamedTuple):
       samples: bands.
       bits: of a band.
       kind: 'u', 'i' or 'f', as numpy's.
-      white_is_zero: the largest value is black.
-      palette: bands are indices of colours.
+      photometric: 0 white is zero, 1 black is zero, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr, ...
       planar: band after band.
       orientation: EXIF's, 1 to 8.
       declared: (low, high); None where the tags do not tell.
       names: colour of each band where GDAL's metadata name it, else ''.
-      rgb: photometric RGB.
     """
 
     index: int
@@ -47,13 +45,19 @@ class Page(NamedTuple):
     samples: int
     bits: int
     kind: str
-    white_is_zero: bool
-    palette: bool
+    photometric: int
     planar: bool
     orientation: int
     declared: tuple[float, float] | None
     names: tuple[str, ...]
-    rgb: bool
+
+    @property
+    def rgb(self) -> bool:
+        return self.photometric == 2
+
+    @property
+    def white_is_zero(self) -> bool:
+        return self.photometric == 0
 
 
 def read_page(file: BinaryIO) -> Page:
@@ -89,7 +93,6 @@ def _page(directory: Any, index: int) -> Page:
     bits = max(np.atleast_1d(directory.get(258, 1)).tolist())
     kind = _KINDS.get(_first(directory, 339, 1), "u")
     samples = int(_first(directory, 277, 1))
-    photometric = _first(directory, 262, 1)
     return Page(
         index=index,
         height=int(_first(directory, 257, 0)),
@@ -97,13 +100,11 @@ def _page(directory: Any, index: int) -> Page:
         samples=samples,
         bits=bits,
         kind=kind,
-        white_is_zero=photometric == 0,
-        palette=photometric == 3,
+        photometric=int(_first(directory, 262, 1)),
         planar=_first(directory, 284, 1) == 2,
         orientation=int(_first(directory, 274, 1)) or 1,
         declared=_declared(directory, bits, kind),
         names=_names(str(directory.get(42112, "")), samples),
-        rgb=photometric == 2,
     )
 
 
@@ -170,7 +171,7 @@ def pillow_reads(page: Page) -> bool:
     if page.samples == 1:
         return page.bits in (1, 2, 4, 8, 12, 16, 32) or (page.kind == "f" and page.bits == 64)
     if page.bits == 8 and page.kind == "u":
-        return True
+        return page.samples == 2 or page.photometric not in (0, 1)
     return page.bits == 16 and page.kind == "u" and not page.planar and page.samples in (3, 4)
 
 
