@@ -34,6 +34,15 @@ def check_range(value_range: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(v) for v in value_range)
 
 
+def refuse_range(value_range: Sequence[float], what: str) -> None:
+    """Raises UserError where `data.range` is stated for data that has no use for it."""
+    if value_range:
+        raise UserError(
+            f"data.range={tuple(value_range)} is for picture files of more than 8 bits, and "
+            f"{what}: leave it out"
+        )
+
+
 def to_bytes(
     values: np.ndarray, declared: tuple[float, float] | None, stated: Sequence[float]
 ) -> np.ndarray:
