@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,9 +46,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
       OSError: the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    temporary = path.parent / f".part-{secrets.token_hex(8)}"
     try:
-        with os.fdopen(number, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
         os.replace(temporary, path)
     except BaseException:
