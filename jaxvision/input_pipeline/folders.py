@@ -156,17 +156,21 @@ def left_out(paths: Sequence[Path], root: Path) -> list[str]:
     if not paths:
         return []
     count, names, seen = 0, [], set()
-    for path in sorted(paths, key=lambda p: (p.is_dir(), natural(str(p)))):
+    for path in sorted(paths, key=lambda p: (_is_real_folder(p), natural(str(p)))):
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-        if path.is_symlink() or not path.is_dir():
-            count += 1
-            names.append(name)
-        else:
+        if _is_real_folder(path):
             inside = _count(path, seen)
             count += inside
             names.append(f"{name}/ ({inside})")
+        else:
+            count += 1
+            names.append(name)
     more = ", ..." if len(names) > SHOWN else ""
     return [f"{count} files left out: {', '.join(names[:SHOWN])}{more}"]
+
+
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _count(folder: Path, seen: set[Path]) -> int:

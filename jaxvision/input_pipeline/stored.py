@@ -114,7 +114,9 @@ def load(
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         values = np.array(image) if deep else None
         if page and deep and page.kind == "u" and page.bits == 32:
-            values = values.view(np.uint32)
+            values = values.view(np.uint32)  # Pillow has signed ones only
+        if page and deep and page.kind == "i" and page.bits == 16:
+            values = values.astype(np.int16)
         declared = page.declared if page else None
         inverted = bool(page and page.white_is_zero and deep)
         kept = None if deep else image

@@ -291,3 +291,41 @@ def test_progress_only_for_long_work(capsys, monkeypatch):
     assert len(lines) == 1  # stderr is no terminal here: not a line each time
     assert lines[0].startswith("checking images ") and "/12  " in lines[0]
     assert " images/s  left 0m0" in lines[0]
+
+
+# Masks in the alpha channel.
+
+
+@pytest.mark.parametrize("colour", [0, 255, (10, 20, 30)])
+@pytest.mark.parametrize("name", ["mask.png", "mask.tif", "mask.webp"])
+def test_a_mask_in_alpha_is_read(tmp_path, name, colour):
+    pixels = np.dstack([np.full((64, 64, 3), colour, np.uint8), BLOCK * 255])
+    options = dict(lossless=True, exact=True) if name.endswith("webp") else {}
+    assert (images.decode_mask(saved(tmp_path / name, pixels, **options)) == BLOCK).all()
+    if np.ndim(colour) == 0 and name == "mask.png":
+        gray = np.dstack([pixels[..., 0], BLOCK * 255])
+        assert (images.decode_mask(saved(tmp_path / name, gray)) == BLOCK).all()
+
+
+def test_a_mask_in_the_alpha_of_a_palette_is_read(tmp_path):
+    image = Image.frombytes("P", (64, 64), BLOCK.tobytes())
+    image.putpalette([9, 9, 9, 9, 9, 9])
+    image.save(tmp_path / "mask.png", transparency=bytes([0, 255]))
+    assert (images.decode_mask(tmp_path / "mask.png") == BLOCK).all()
+
+
+def test_a_cut_out_object_is_a_mask_and_a_cut_out_picture_is_none(tmp_path):
+    both = np.dstack([BLOCK * 200, BLOCK * 10, BLOCK * 10, BLOCK * 255])
+    assert (images.decode_mask(saved(tmp_path / "a.png", both)) == BLOCK).all()
+    both[..., 3] = (1 - BLOCK) * 255
+    with pytest.raises(UserError, match="colours and alpha channel vary, and not alike"):
+        images.decode_mask(saved(tmp_path / "b.png", both))
+    big = np.kron(np.resize(COLOUR, (8, 8, 3)), np.ones((8, 8, 1), np.uint8))
+    with pytest.raises(UserError, match="colours and alpha channel vary"):
+        images.decode_mask(saved(tmp_path / "c.png", np.dstack([big, BLOCK * 255])))
+
+
+def test_deep_masks_where_white_is_zero(tmp_path):
+    path = saved(tmp_path / "a.tif", 65535 - BLOCK.astype(np.uint16) * 65535, tiffinfo={262: 0})
+    assert Image.open(path).tag_v2[262] == 0
+    assert (images.decode_mask(path) == BLOCK).all()
