@@ -443,7 +443,7 @@ def test_what_is_not_read_is_counted_and_named(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     os.symlink(tmp_path, tmp_path / "train" / "images" / "loop")
-    (note,) = notes_of(tmp_path)
+    (note, *_) = notes_of(tmp_path)
     assert note.startswith("5 files left out: ")
     for name in ("x.txt", "train/images/a.heic", "train/masks/old/ (1)", "extra/ (1)", "loop"):
         assert name in note
@@ -452,8 +452,8 @@ def test_what_is_not_read_is_counted_and_named(tmp_path):
 def test_empty_masks_are_counted_and_named(tmp_path):
     fill(tmp_path, 4, "train")
     Image.fromarray(np.zeros((12, 10), np.uint8)).save(tmp_path / "train" / "masks" / "002.png")
-    (note,) = notes_of(tmp_path)
-    assert note == "1 of 4 masks are empty, no object in them: train/masks/002.png"
+    note = "1 of 4 masks are empty, no object in them: train/masks/002.png"
+    assert note in notes_of(tmp_path)
 
 
 @pytest.mark.parametrize("turn", ["image as shown", "image as stored", "both"])

@@ -65,10 +65,8 @@ def check_pairs(examples: Sequence[Example], path: Path, value_range: Sequence[f
         for file, error in ((example.image, image.error), (example.mask, mask.error)):
             if error:
                 download.forget(file)
-    for what, labels in (
-        ("are empty, no object in", empty),
-        ("are turned as their images", turned),
-    ):
+    told = ("are empty, no object in them", empty), ("are turned as their images are", turned)
+    for what, labels in told:
         if labels:
             shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
             found.notes.append(f"{len(labels)} of {len(found.pairs)} masks {what}: {shown}")
