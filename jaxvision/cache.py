@@ -23,6 +23,7 @@ LIMIT_GIB = 20.0
 # What the limit counts and takes from; weights and compiled programs are not among them.
 LIMITED = ("decoded", "checked", "copies", "downloads")
 DOWNLOADS_STAY = 86400.0  # seconds since their last use: another run may be reading them
+PARTS_STAY = 86400.0  # seconds: a file that is still being written is younger
 _in_use: set[Path] = set()  # by this process
 _noted: set[str] = set()
 
@@ -153,6 +154,10 @@ def _note(text: str) -> None:
 def _make_room(limit: int) -> None:
     """Removes files, the longest unused first, until the rest fits."""
     files = []
+    for part in cache_dir().glob("*/.part-*"):  # of processes that were killed
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > PARTS_STAY:
+                part.unlink()
     for folder in LIMITED:
         for path in (cache_dir() / folder).glob("[!.]*"):
             with contextlib.suppress(OSError):

@@ -142,7 +142,7 @@ class _Row(NamedTuple):
 
 
 def _list_csv(path: Path) -> Listing:
-    rows = _read_rows(path)
+    rows, notes = _read_rows(path)
     urls = [text for row in rows for text in (row.image, row.mask) if download.is_url(text)]
     fetched = download.fetch_all(urls) if urls else {}
     stems = [_stem(row.image) for row in rows]
@@ -168,7 +168,7 @@ def _list_csv(path: Path) -> Listing:
         key = stem if by_stem else os.path.splitext(row.image)[0]
         labels = [f"row {row.number}: {text}" for text in (row.image, row.mask)]
         examples.append(Example(name, key, row.split, *files, *labels))
-    return Listing(examples, problems, len(rows), [])
+    return Listing(examples, problems, len(rows), notes)
 
 
 def _stem(text: str) -> str:
@@ -179,8 +179,8 @@ def _stem(text: str) -> str:
     return Path(address).stem + mark + query
 
 
-def _read_rows(path: Path) -> list[_Row]:
-    """The rows that are not blank.
+def _read_rows(path: Path) -> tuple[list[_Row], list[str]]:
+    """The rows that are not blank, and a note on columns that are not used.
 
     Raises:
       UserError: no text in UTF-8, no such columns, no rows, a split of another name.
@@ -215,4 +215,8 @@ def _read_rows(path: Path) -> list[_Row]:
         rows.append(_Row(number, cells[places[0]], cells[places[1]], split))
     if not rows:
         raise UserError(f"{path} has a header but no rows; add one a line: image,mask")
-    return rows
+    unused = [name or "(no name)" for name in header if name not in (*columns, "split")]
+    if not unused:
+        return rows, []
+    used = [name for name in header if name in (*columns, "split")]
+    return rows, [f"columns of {path.name}: {', '.join(used)}; not used: {', '.join(unused)}"]

@@ -79,7 +79,9 @@ def read_npz(path: Path) -> Labelled:
             )
         points.append(values.astype(np.float32))
     names = [f"{path.stem}_{i:05d}" for i in range(count)]
-    return Labelled(names, tuple(found), np.stack(points, 1), pictures)
+    unused = [key for key in arrays if key != images_key and key not in found.values()]
+    notes = [f"arrays of {path.name} that are not used: {', '.join(unused)}"] if unused else []
+    return Labelled(names, tuple(found), np.stack(points, 1), pictures, notes=notes)
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
