@@ -172,7 +172,7 @@ def _list_files(source: str, extensions: tuple[str, ...]) -> list[Path]:
         for p in (*level.pictures, *level.others)
         if p.suffix.lower() in extensions and p.is_file()
     )
-    for note in left_out([p for p in (*level.folders, *level.others) if p not in files], path):
+    for note in left_out([p for p in (*level.folders, *entries) if p not in files], path):
         say(f"note: {note}")
     if not files:
         raise UserError(f"--input={source!r} holds no file to read ({', '.join(extensions)})")
