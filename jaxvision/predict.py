@@ -167,11 +167,8 @@ def _list_files(source: str, extensions: tuple[str, ...]) -> list[Path]:
     if not path.is_dir():
         return [path]
     level = read_folder(path)
-    files = in_order(
-        p
-        for p in (*level.pictures, *level.others)
-        if p.suffix.lower() in extensions and p.is_file()
-    )
+    entries = (*level.pictures, *level.others)
+    files = in_order(p for p in entries if p.suffix.lower() in extensions and p.is_file())
     for note in left_out([p for p in (*level.folders, *entries) if p not in files], path):
         say(f"note: {note}")
     if not files:
