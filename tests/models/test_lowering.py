@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxvision.models import conv, pool
+from jaxvision.models import conv, pool, ram
 from tests import networks
 
 
@@ -97,7 +97,7 @@ def assert_same(net, program, batch, shape):
 SYSTEMS = ("footprints", "faces", "streets", "heatmaps", "glimpses_classifier")
 
 
-@pytest.mark.parametrize("name", networks.ALL)
+@pytest.mark.parametrize("name", (*SYSTEMS, "coordinates", "glimpses_decoder"))
 def test_export_with_open_batch_equals_jit_to_the_bit(name):
     net = network(name)
     program = exported(net, "b, " + ", ".join(map(str, net.shape)))
@@ -117,3 +117,15 @@ def test_export_with_open_sides_equals_jit_to_the_bit(name, shape, constraints, 
     program = exported(net, shape, constraints)
     for size in sizes:
         assert_same(net, program, 2, size)
+
+
+def test_recurrent_attention_takes_an_open_batch_as_it_is():
+    model = ram.RAM("classifier", 5, (12, 12, 1), glimpses=3, size=4, hidden=8, widths=(6, 6, 8))
+    variables = jax.eval_shape(
+        lambda key: model.init(key, networks.pictures(1, (12, 12, 1)), key), jax.random.key(0)
+    )
+    (batch,) = export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, 12, 12, 1), np.uint8)
+    roll = jax.jit(lambda variables, x: model.apply(variables, x, jax.random.key(0)).outputs)
+    (logits,) = export.export(roll, platforms=["cuda"])(variables, images).out_avals
+    assert logits.shape == (batch, 5)
