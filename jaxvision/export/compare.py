@@ -12,7 +12,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.task import Report
 
-BATCHES = (1, 3, 8)
+BATCHES = (1, 8)
 # Largest difference, as a share of the output's largest number. A program runs the model's own
 # operations; onnxruntime sums in another order.
 TOLERANCE = {"auto": 1e-6, "onnx": 1e-5}
@@ -71,13 +71,13 @@ def differences(
     return list(worst.values())
 
 
-def check(found: list[Difference], engine: Engine, tolerance: float) -> str:
+def check(apart: list[Difference], engine: Engine, tolerance: float) -> str:
     """One line that tells the largest difference.
 
     Raises:
       UserError: it is beyond the tolerance, or no number.
     """
-    worst = max(found, key=lambda d: d.relative if np.isfinite(d.relative) else np.inf)
+    worst = max(apart, key=lambda d: d.relative if np.isfinite(d.relative) else np.inf)
     line = f"{worst.relative:.1e} of the largest {worst.output} ({worst.absolute:.1e})"
     if not worst.relative <= tolerance:
         raise UserError(

@@ -64,18 +64,18 @@ def export_model(
         scratch = tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent)
     except OSError as error:
         raise UserError(f"cannot write to --output={output!r}: {error.strerror}") from error
-    with scratch as made:
-        made = Path(made) / "model"
-        made.mkdir()
-        _write(config, trained, made, options)
-        model = _check(config, trained, made)
-        described = json.loads((made / folder.DESCRIPTION).read_text())
+    with scratch as name:
+        part = Path(name) / "model"
+        part.mkdir()
+        _write(config, trained, part, options)
+        model = _check(config, trained, part)
+        described = json.loads((part / folder.DESCRIPTION).read_text())
         described["metrics"] = _measure(config, model, workdir)
         text = card.write(described, model.predictor, notes, target.name)
-        _add(made, described, {folder.CARD: text.encode()})
+        _add(part, described, {folder.CARD: text.encode()})
         if target.exists():
             shutil.rmtree(target)
-        made.replace(target)
+        part.replace(target)
     _tell_sizes(target)
 
 
@@ -112,7 +112,7 @@ def kept_weights(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]
     }
 
 
-def _write(config, trained: Trained, made: Path, options: Options) -> None:
+def _write(config, trained: Trained, part: Path, options: Options) -> None:
     """Weights, programs and a model.json without metrics."""
     weights = save(kept_weights(trained.variables, options.weights_dtype))
     model, files = trained.task.model, {folder.WEIGHTS: weights}
@@ -123,7 +123,7 @@ def _write(config, trained: Trained, made: Path, options: Options) -> None:
     files[folder.ONNX] = _onnx(model, flat, described, weights, options)
     if options.onnx_weights == "beside":
         described["onnx_reads"] = [folder.WEIGHTS]
-    _add(made, described, files)
+    _add(part, described, files)
 
 
 def _onnx(model, flat, described, weights: bytes, options: Options) -> bytes:
@@ -146,25 +146,25 @@ def _onnx(model, flat, described, weights: bytes, options: Options) -> bytes:
     ).SerializeToString()
 
 
-def _add(made: Path, described: dict[str, Any], files: dict[str, bytes]) -> None:
+def _add(part: Path, described: dict[str, Any], files: dict[str, bytes]) -> None:
     """Writes files, and model.json with their hashes."""
     for name, data in files.items():
-        (made / name).write_bytes(data)
+        (part / name).write_bytes(data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     described["files"] = {**described.get("files", {}), **hashes}
-    write_json(made / folder.DESCRIPTION, described)
+    write_json(part / folder.DESCRIPTION, described)
 
 
-def _check(config, trained: Trained, made: Path) -> Engine:
+def _check(config, trained: Trained, part: Path) -> Engine:
     """Compares every program that this machine can run; returns the engine of its own platform."""
-    exported = folder.read(made)
+    exported = folder.read(part)
     inputs = compare.example_inputs(config, trained.task.report)
     flat = jax.device_put(folder.read_variables(exported))
     reference = functools.partial(jax.jit(programs.of_flat(trained.task.model)), flat)
-    engines = {name: open_engine(config, str(made), engine=name) for name in ("auto", "onnx")}
+    engines = {name: open_engine(config, str(part), engine=name) for name in ("auto", "onnx")}
     for name, engine in engines.items():
-        found = compare.differences(reference, engine, inputs)
-        line = compare.check(found, engine, compare.TOLERANCE[name])
+        apart = compare.differences(reference, engine, inputs)
+        line = compare.check(apart, engine, compare.TOLERANCE[name])
         file = folder.ONNX if name == "onnx" else folder.program_name(engine.runs_on)
         say(f"{file}: batches of {compare.BATCHES} differ from the model by at most {line}")
     others = [p for p in programs.PLATFORMS if p != program.platform()]

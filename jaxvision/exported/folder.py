@@ -78,9 +78,9 @@ def read(folder: str | Path) -> Exported:
     if not isinstance(version, int):
         raise UserError(f"{path} has no format number: it is not the model.json of --mode=export")
     if version > FORMAT:
-        made = described.get("versions", {}).get("jaxvision", "?")
+        writer = described.get("versions", {}).get("jaxvision", "?")
         raise UserError(
-            f"{path} has format {version}, written by jaxvision {made}; this jaxvision reads up to "
+            f"{path} has format {version}, written by jaxvision {writer}; this jaxvision reads up to "
             f"format {FORMAT}: update it, or export the model anew"
         )
     missing = [name for name in NEEDED if name not in described]

@@ -79,8 +79,8 @@ def to_onnx(
         _describe(name, var.aval.shape, var.aval.dtype)
         for name, var in zip(names, jaxpr.outvars, strict=True)
     ]
-    made = _model(graph, described[:1], described[1:], metadata or {})
-    return storage.compact(made, graph.made_of, beside) if half or beside else made
+    model = _model(graph, described[:1], described[1:], metadata or {})
+    return storage.compact(model, graph.scaled_kernels, beside) if half or beside else model
 
 
 def _describe(name, shape, dtype):
@@ -100,9 +100,9 @@ def _model(graph, inputs, outputs, metadata):
         for name, value in graph.initializers.items()
         if name in needed
     ]
-    made = onnx.helper.make_graph(nodes, "jaxvision", inputs, outputs, initializers)
+    onnx_graph = onnx.helper.make_graph(nodes, "jaxvision", inputs, outputs, initializers)
     model = onnx.helper.make_model(
-        made,
+        onnx_graph,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="jaxvision",

@@ -83,14 +83,14 @@ class Graph:
     Attributes:
       nodes: onnx.NodeProto, in an order in which they can run.
       initializers: {name: numpy array}.
-      made_of: {name of an initializer: Scaled}, of the kernels of convolutions.
+      scaled_kernels: {name of an initializer: Scaled}, of the kernels of convolutions.
       convolutions: what a convolution's output was made from, for layers.py to fold into.
       callers: the equations whose jaxprs are being written, outermost first.
       joined: of a concatenation along channels, the names and channels of its parts.
     """
 
     def __init__(self, input_name: str, input_shape: tuple):
-        self.nodes, self.initializers, self.made_of = [], {}, {}
+        self.nodes, self.initializers, self.scaled_kernels = [], {}, {}
         self.convolutions, self.joined, self.callers = {}, {}, []
         self._known, self._makers, self._reshaped, self._counts = {}, {}, {}, {}
         self._input_name, self._symbols = input_name, {}
@@ -125,7 +125,7 @@ class Graph:
     def scaled(self, kernel: Scaled) -> str:
         """The name of an initializer with the kernel's value."""
         name = self.constant(kernel.value)
-        self.made_of[name] = kernel
+        self.scaled_kernels[name] = kernel
         return name
 
     def integers(self, *values: int) -> str:

@@ -52,8 +52,8 @@ def convolution(graph: Graph, eqn, x, kernel):
     name = graph.arranged(graph.expanded(x), NCHW)
     parts = graph.joined.get(name, ()) if params["feature_group_count"] == 1 else ()
     factor, bias = np.ones(len(weights)), np.zeros(len(weights))
-    made = Convolution(parts or ((name, x.shape[3]),), weights, factor, bias, attributes)
-    return _emit(graph, made, eqn.outvars[0].aval.shape)
+    layer = Convolution(parts or ((name, x.shape[3]),), weights, factor, bias, attributes)
+    return _emit(graph, layer, eqn.outvars[0].aval.shape)
 
 
 def folded(graph: Graph, kind: str, x, y):
@@ -63,29 +63,29 @@ def folded(graph: Graph, kind: str, x, y):
     """
     if not isinstance(x, Tensor) or x.name not in graph.convolutions or not isinstance(y, Constant):
         return None
-    made = graph.convolutions[x.name]
-    channels = len(made.bias)
+    layer = graph.convolutions[x.name]
+    channels = len(layer.bias)
     if y.value.size != 1 and y.shape != (1, 1, 1, channels):
         return None
     factor = np.broadcast_to(y.value.ravel(), channels).astype(np.float64)
     if kind in ("Add", "Sub"):
-        made = made._replace(bias=made.bias + (factor if kind == "Add" else -factor))
+        layer = layer._replace(bias=layer.bias + (factor if kind == "Add" else -factor))
     else:
         factor = 1 / factor if kind == "Div" else factor
-        made = made._replace(factor=made.factor * factor, bias=made.bias * factor)
-    return _emit(graph, made, x.shape)
+        layer = layer._replace(factor=layer.factor * factor, bias=layer.bias * factor)
+    return _emit(graph, layer, x.shape)
 
 
-def _emit(graph, made, shape):
+def _emit(graph, layer, shape):
     name, start = "", 0
-    for part, channels in made.parts:
+    for part, channels in layer.parts:
         # Float64 until here: a batch norm is three steps.
-        kernel = Scaled(made.kernel, slice(start, start + channels), made.factor)
+        kernel = Scaled(layer.kernel, slice(start, start + channels), layer.factor)
         weights = [graph.scaled(kernel)]
-        weights += [] if name else [graph.constant(np.float32(made.bias))]
-        term = graph.op("Conv", part, *weights, **made.attributes)
+        weights += [] if name else [graph.constant(np.float32(layer.bias))]
+        term = graph.op("Conv", part, *weights, **layer.attributes)
         name, start = graph.op("Add", name, term) if name else term, start + channels
-    graph.convolutions[name] = made
+    graph.convolutions[name] = layer
     return Tensor(name, shape, NCHW)
 
 

@@ -17,13 +17,13 @@ SMALLEST = 64  # numbers; of fewer, the nodes would take more room than they sav
 
 
 def compact(
-    model: onnx.ModelProto, made_of: dict[str, Scaled], beside: tuple[str, bytes] | None
+    model: onnx.ModelProto, scaled_kernels: dict[str, Scaled], beside: tuple[str, bytes] | None
 ) -> onnx.ModelProto:
     """The model with its float32 initializers kept in half the room, or in another file.
 
     Args:
       model: whose initializers are as they are computed with.
-      made_of: what kernels were made of, by initializer.
+      scaled_kernels: what kernels were scaled of, by initializer.
       beside: name and bytes of a safetensors file; arrays that it does not hold stay in the model.
     """
     files = _arrays(*beside) if beside else {}
@@ -33,17 +33,17 @@ def compact(
         if value.dtype != np.float32 or value.size < SMALLEST:
             initializers.append(tensor)
             continue
-        made = made_of.get(tensor.name)
-        if made is not None and _kept(made.kernel.transpose(2, 3, 1, 0), files) is not None:
-            _from_file(tensor.name, made, files, initializers, nodes)
-        elif made is None and _kept(value, files) is not None:
+        scaled = scaled_kernels.get(tensor.name)
+        if scaled is not None and _kept(scaled.kernel.transpose(2, 3, 1, 0), files) is not None:
+            _from_file(tensor.name, scaled, files, initializers, nodes)
+        elif scaled is None and _kept(value, files) is not None:
             kept = _kept(value, files)
             kept.name = f"{tensor.name}_kept"
             _chain(
                 tensor.name, kept, [("Cast", (), {"to": TensorProto.FLOAT})], initializers, nodes
             )
         else:
-            _halved(tensor, value, made, initializers, nodes)
+            _halved(tensor, value, scaled, initializers, nodes)
     del model.graph.initializer[:]
     model.graph.initializer.extend(initializers)
     computed = list(model.graph.node)
@@ -52,34 +52,34 @@ def compact(
     return model
 
 
-def _halved(tensor, value, made, initializers, nodes):
+def _halved(tensor, value, scaled, initializers, nodes):
     """Half precision of the trained array where that is exact; else as it was."""
-    trained = value if made is None else made.kernel[:, made.inputs]
+    trained = value if scaled is None else scaled.kernel[:, scaled.inputs]
     with np.errstate(over="ignore"):
         half = np.ascontiguousarray(trained.astype(np.float16))
     if not np.array_equal(half.astype(np.float32), trained):
         initializers.append(tensor)
         return
     kept = onnx.numpy_helper.from_array(half, f"{tensor.name}_kept")
-    steps = [("Cast", (), {"to": TensorProto.FLOAT}), *_times(made)]
+    steps = [("Cast", (), {"to": TensorProto.FLOAT}), *_times(scaled)]
     _chain(tensor.name, kept, steps, initializers, nodes)
 
 
-def _from_file(name, made, files, initializers, nodes):
+def _from_file(name, scaled, files, initializers, nodes):
     """A kernel [kh, kw, I, O] of the file becomes the part of [O, I, kh, kw] that is wanted."""
-    kept = _kept(made.kernel.transpose(2, 3, 1, 0), files)
+    kept = _kept(scaled.kernel.transpose(2, 3, 1, 0), files)
     kept.name = f"{name}_kept"
     steps = [("Cast", (), {"to": TensorProto.FLOAT}), ("Transpose", (), {"perm": (3, 2, 0, 1)})]
-    start, stop, _ = made.inputs.indices(made.kernel.shape[1])
-    if stop - start < made.kernel.shape[1]:
+    start, stop, _ = scaled.inputs.indices(scaled.kernel.shape[1])
+    if stop - start < scaled.kernel.shape[1]:
         steps.append(("Slice", [np.array([n]) for n in (start, stop, 1)], {}))
-    _chain(name, kept, [*steps, *_times(made)], initializers, nodes)
+    _chain(name, kept, [*steps, *_times(scaled)], initializers, nodes)
 
 
-def _times(made):
-    if made is None or np.all(made.factor == 1):
+def _times(scaled):
+    if scaled is None or np.all(scaled.factor == 1):
         return []
-    return [("Mul", [np.float32(made.factor)[:, None, None, None]], {})]
+    return [("Mul", [np.float32(scaled.factor)[:, None, None, None]], {})]
 
 
 def _chain(name, kept, steps, initializers, nodes):
@@ -98,7 +98,7 @@ def _arrays(name, data):
     """{(shape, bytes as float32): tensor that refers to a place in a safetensors file}."""
     start = 8 + int.from_bytes(data[:8], "little")
     types = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
-    found = {}
+    tensors = {}
     for described in json.loads(data[8:start]).values():
         if described.get("dtype") not in types:
             continue
@@ -109,8 +109,8 @@ def _arrays(name, data):
         tensor.data_location = TensorProto.EXTERNAL
         for key, text in (("location", name), ("offset", first), ("length", last - first)):
             tensor.external_data.add(key=key, value=str(text))
-        found[tuple(described["shape"]), value.tobytes()] = tensor
-    return found
+        tensors[tuple(described["shape"]), value.tobytes()] = tensor
+    return tensors
 
 
 def _kept(value, files):
