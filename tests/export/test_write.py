@@ -52,11 +52,11 @@ def test_metrics_are_those_of_the_workdir(system, engine, tmp_path):
     evaluate.evaluate_workdir(model.config, model.workdir, "test", output=str(tmp_path / "a"))
     config, output = read_config(model.folder), str(tmp_path / "b")
     evaluate.evaluate_workdir(config, model.folder, "test", engine=engine, output=output)
-    run, exported = (
+    run, other = (
         json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("a", "b")
     )
-    known = {name: v for name, v in exported["metrics"].items() if v == v}  # keypoints: no loss
-    assert len(known) >= len(run["metrics"]) - 1 and run["examples"] == exported["examples"]
+    known = {name: v for name, v in other["metrics"].items() if v == v}  # keypoints: no loss
+    assert len(known) >= len(run["metrics"]) - 1 and run["examples"] == other["examples"]
     wanted = {name: run["metrics"][name] for name in known}
     assert known == pytest.approx(wanted, rel=2e-4, abs=1e-5, nan_ok=True)
 
