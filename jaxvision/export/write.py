@@ -68,9 +68,11 @@ def export_model(
         part = Path(name) / "model"
         part.mkdir()
         _write(config, trained, part, options)
-        model = _check(config, trained, part)
+        kept = folder.read(part).config  # without what training alone needs
+        kept.data.path = config.data.path
+        model = _check(kept, trained, part)
         described = json.loads((part / folder.DESCRIPTION).read_text())
-        described["metrics"] = _measure(config, model, workdir)
+        described["metrics"] = _measure(kept, model, workdir)
         text = card.write(described, model.predictor, notes, target.name)
         _add(part, described, {folder.CARD: text.encode()})
         if target.exists():

@@ -80,8 +80,8 @@ def read(folder: str | Path) -> Exported:
     if version > FORMAT:
         writer = described.get("versions", {}).get("jaxvision", "?")
         raise UserError(
-            f"{path} has format {version}, written by jaxvision {writer}; this one reads up to format "
-            f"{FORMAT}: update it, or export the model anew"
+            f"{path} has format {version}, written by jaxvision {writer}; this one reads up to "
+            f"format {FORMAT}: update it, or export the model anew"
         )
     missing = [name for name in NEEDED if name not in described]
     if missing:
