@@ -89,7 +89,8 @@ def test_evaluate_needs_no_flax(engine, tmp_path):
         (digits / "test" / str(label)).mkdir(parents=True)
         pixels = np.random.default_rng(label).integers(0, 256, (28, 28), np.uint8)
         Image.fromarray(pixels).save(digits / "test" / str(label) / "a.png")
-    arguments = (f"--config.data.path={digits}", "--config.data.gray=True", f"--engine={engine}")
+    data = ("image_size=28", "gray=True", f"path={digits}")
+    arguments = (*(f"--config.data.{field}" for field in data), f"--engine={engine}")
     output = f"--output={tmp_path / 'out'}"
     without(TRAINING, "--mode=evaluate", "--workdir=zoo/digits", *arguments, output)
     evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
