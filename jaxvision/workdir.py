@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.cache import cache_dir
 from jaxvision.errors import UserError
+from jaxvision.saved_config import over_defaults
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
 # how the same batches reach the device, and how its results are used. Ends with '.': all below it.
@@ -54,7 +55,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_config(workdir: str) -> ConfigDict:
-    """The config that a run was begun with.
+    """The config that a run was begun with, over today's defaults for fields that came since.
 
     Raises:
       UserError: the folder or its config.json is missing or not readable.
@@ -70,10 +71,13 @@ def read_config(workdir: str) -> ConfigDict:
         )
     try:
         fields = json.loads(path.read_text())
-        fields.pop(BEGUN, None)
-        return ConfigDict(_tuples(fields))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): restore it or begin anew") from error
+    except (ValueError, OSError) as error:  # UnicodeDecodeError is a ValueError
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid JSON ({reason}): restore it or begin anew") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} holds no config, but {fields!r:.40}: restore it or begin anew")
+    fields.pop(BEGUN, None)
+    return over_defaults(_tuples(fields), os.fspath(path))
 
 
 def _tuples(value: Any) -> Any:
