@@ -261,7 +261,7 @@ def test_what_a_run_exports_another_begins_with(trained, tmp_path):
     config, workdir = trained
     export.export_weights(config, workdir, "")
     path = Path(workdir, "encoder.safetensors")
-    model = load_trained(config, workdir, {})
+    model = load_trained(config, workdir)
     expected = {name: tree["encoder"] for name, tree in model.variables.items()}
     assert_equal(load_encoder(path), expected)
     source = json.loads(path.with_suffix(".json").read_text())["source"]
