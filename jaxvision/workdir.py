@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.cache import cache_dir
+from jaxvision.check_config import flatten
 from jaxvision.errors import UserError
 from jaxvision.saved_config import over_defaults
 
@@ -36,6 +37,7 @@ RESUME_MAY_CHANGE = (
     "early_stop_epochs",
     "predict.",
 )
+FINISHED = "finished.json"
 BEGUN = "begun"  # the entry of config.json that is no field of the config
 
 
@@ -119,8 +121,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def check_same_run(config: ConfigDict, workdir: str) -> None:
-    """Checks that `config` goes on with the run in `workdir`, if one was begun there.
+def check_same_run(config: ConfigDict, workdir: str) -> bool:
+    """Checks that `config` goes on with the run in `workdir`; whether one was begun there.
 
     Raises:
       UserError: model, data, optimizer or seed differ from those that the run was begun with.
@@ -134,6 +136,34 @@ def check_same_run(config: ConfigDict, workdir: str) -> None:
                 f"{workdir} was begun with another config ({'; '.join(refused)}): "
                 "use these values, or another --workdir"
             )
+    return path.exists()
+
+
+def has_finished(config: ConfigDict, workdir: str) -> bool:
+    """Whether the run was trained, tested and drawn for as long as `config` says."""
+    folder = Path(workdir)
+    try:
+        length = json.loads((folder / FINISHED).read_text())
+    except (OSError, ValueError):
+        return False
+    return length == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
+
+
+def note_finished(config: ConfigDict, workdir: str) -> None:
+    """Remembers for `has_finished` that all was done."""
+    write_json(Path(workdir) / FINISHED, _length(config))
+
+
+def _length(config: ConfigDict) -> dict[str, Any]:
+    """What decides when a run is over."""
+    train = {f"train.{name}": config.train[name] for name in ("epochs", "steps")}
+    return {**train, "early_stop_epochs": config.early_stop_epochs}
+
+
+def overrides(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """{field: value} in which a config differs from that of the workdir."""
+    own, given = flatten(read_config(workdir)), flatten(config)
+    return {name: value for name, value in given.items() if own.get(name) != value}
 
 
 def check_model(config: ConfigDict, workdir: str) -> None:
