@@ -76,7 +76,8 @@ def make_dataset(
     parts = [(s, e.name, e.digest, e.label) for s in splits for e in splits[s]]
     made = {}
     for split, found in splits.items():
-        reader = Reader([e.source for e in found], labels[split], side, channels)
+        sources = [e.source for e in found]
+        reader = Reader(sources, labels[split], side, channels, tuple(config.data.range))
         weights = b""
         if split == "train" and config.data.balanced:
             weights = (1.0 / counts[labels[split]]).astype(np.float32).tobytes()
@@ -86,7 +87,7 @@ def make_dataset(
         splits=made,
         notes=[f"{len(classes)} classes: {', '.join(classes)}", *notes],
         info={"classes": list(classes), "train_counts": counts.tolist(), "channels": channels},
-        fingerprint=fingerprint(["labelled 1", side, channels, *classes, *parts]),
+        fingerprint=fingerprint(["labelled 2", side, channels, *classes, *parts]),
     )
 
 
@@ -97,16 +98,21 @@ class Reader(NamedTuple):
       sources: paths, or uint8 [H, W] pixels.
       labels: int32 [rows].
       side, channels: of the images it gives.
+      value_range: `data.range`.
     """
 
     sources: Sequence[Any]
     labels: np.ndarray
     side: int
     channels: int
+    value_range: tuple[float, ...] = ()
 
     def __call__(self, row: int) -> dict[str, np.ndarray]:
         source = self.sources[row]
-        pixels = source if isinstance(source, np.ndarray) else images.decode_image(source)
+        if isinstance(source, np.ndarray):
+            pixels = source
+        else:
+            pixels = images.decode_image(source, self.value_range)
         return {
             "image": to_square(pixels, self.side, self.channels),
             "label": np.asarray(self.labels[row], np.int32),
@@ -200,17 +206,20 @@ def _unusual(splits: dict[str, list[Example]], classes: Sequence[str], where: st
     return notes
 
 
-def check_images(files: Sequence[tuple[Path, str, str]], root: Path) -> tuple[list, list[str]]:
+def check_images(
+    files: Sequence[tuple[Path, str, str]], root: Path, value_range: Sequence[float]
+) -> tuple[list, list[str]]:
     """Decodes every file once; (examples, notes).
 
     Args:
       files: (path, label, split).
       root: the data set.
+      value_range: `data.range`.
 
     Raises:
       UserError: more than 1 % of the files cannot be read.
     """
-    checked = checks.check_files([(str(path), "image") for path, _, _ in files], root)
+    checked = checks.check_files([(str(path), "image") for path, _, _ in files], root, value_range)
     examples, problems = [], []
     for (path, label, split), outcome in zip(files, checked, strict=True):
         name = str(path.relative_to(root))
@@ -218,4 +227,5 @@ def check_images(files: Sequence[tuple[Path, str, str]], root: Path) -> tuple[li
             problems.append(f"{name}: {outcome.error}")
         else:
             examples.append(Example(name, str(path), label, split, outcome.digest))
-    return examples, checks.skip_problems(problems, len(files), str(root))
+    notes = checks.skip_problems(problems, len(files), str(root))
+    return examples, notes + checks.range_notes(checked, value_range)

@@ -110,8 +110,8 @@ def make_dataset(
             made["train"] = _drawn_evenly(config, made["train"], scale, notes)
         if config.loss.votes > 0:
             training = _pair_split(made["train"], votes["train"], len(attributes), notes)
-    key = [photos.version, config.data.target, photos.scores.tobytes()]
-    key += [table.tobytes() for table in votes.values()]
+    key = [photos.version, config.data.target, *attributes, photos.scores.tobytes()]
+    key += [photos.places.tobytes(), *(table.tobytes() for table in votes.values())]
     key += [number for numbers in splits.values() for number in (*numbers, "|")]
     return Dataset(source, made, notes, info, fingerprint(key), training)
 

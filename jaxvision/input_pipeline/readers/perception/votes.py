@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.readers.perception.files import STUDIES, parse_name, read_table
+from jaxvision.input_pipeline.readers.perception.files import STUDIES, parse_name
+from jaxvision.input_pipeline.readers.perception.tables import read_table
 
 CHOICES = ("left", "right", "equal")
 # What says which attribute was asked for, in the order of preference.
@@ -64,7 +65,16 @@ def read_votes(path: Path) -> Votes:
     notes = []
     if wrong:
         total = len(wrong) + len(table)
-        notes.append(f"left out {len(wrong)} of {total} votes in {path.name}: {wrong[0]}")
+        notes.append(
+            f"left out {len(wrong)} of {total} votes in {path.name}, whose choice is none of left, "
+            f"right and equal or whose photos are not two: {'; '.join(wrong[:3])}"
+        )
+    unknown = [name for name in attributes if name not in STUDIES.values()]
+    if asked == "study_id" and unknown:
+        notes.append(
+            f"{len(unknown)} study ids in {path.name} are none of Place Pulse's, and are taken as "
+            f"attributes: {', '.join(unknown[:5])}"
+        )
     return Votes(list(names), tuple(attributes), np.array(table, np.int32), cities, notes)
 
 
@@ -96,11 +106,13 @@ def deal_votes(
     unknown = (split_of[left] < 0) | (split_of[right] < 0)
     other = ~unknown & (asked[attribute] < 0)
     across = ~unknown & ~other & (split_of[left] != split_of[right])
+    absent = [name for name, split in zip(votes.names, split_of, strict=True) if split < 0]
+    unasked = [name for name in votes.attributes if name not in attributes]
     notes = [
         f"dropped {count.sum()} of {len(left)} votes: {why}"
         for count, why in (
-            (unknown, f"{(split_of < 0).sum()} photos they name are not in the data"),
-            (other, "on attributes that are not used"),
+            (unknown, f"{len(absent)} photos they name are not in the data ({_shown(absent)})"),
+            (other, f"on attributes that are not used ({_shown(unasked)})"),
             (across, "the two photos are in different splits"),
         )
         if count.any()
@@ -112,6 +124,10 @@ def deal_votes(
         columns = (row_of[left], row_of[right], asked[attribute], choice)
         dealt[split] = np.stack([column[own] for column in columns], axis=1)  # [V, 4]
     return dealt, notes
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _place(names: Sequence[str], name: str) -> int:
