@@ -100,10 +100,7 @@ def describe(field: Field) -> str:
         kind = "a whole number" if field.kind == "whole" else "a number"
         words = f"{kind} {_bounds(field)}"
     if field.many:
-        lengths = " or ".join(str(n) for n in field.lengths if n == field.lengths[0])
-        if len(field.lengths) > 1:
-            lengths = f"{field.lengths[0]} to {field.lengths[-1]}"
-        count = f"{lengths} values" if lengths else "values"
+        count = f"{' or '.join(map(str, field.lengths))} values" if field.lengths else "values"
         words = f"a tuple of {count}, each {words}"
     return words
 
@@ -139,6 +136,11 @@ def _check_reader(path: str, value: Any, known: tuple[str, ...]) -> None:
 
 def _check_together(given: dict[str, Any]) -> None:
     """Fields that are fine alone and not together."""
+    black_white = given.get("data.range", ())
+    if black_white and not black_white[0] < black_white[1]:
+        raise UserError(
+            f"data.range={black_white!r} cannot be: give black, then white, as (0, 4095)"
+        )
     tile, overlap = given.get("predict.tile"), given.get("predict.overlap")
     if tile is not None and overlap is not None and overlap >= tile:
         raise UserError(f"predict.overlap={overlap} is not below predict.tile={tile}: lower it")

@@ -87,6 +87,7 @@ COMMON = {
     "data.reader": Field("reader", "what reads the data"),
     "data.path": text("a folder or file of yours; '': built-in data"),
     "data.image_size": whole("pixels", 1, 2**16),
+    "data.range": several(number("what is black and white; (): as declared", -1e12, 1e12), 0, 2),
     "data.resident": choice(
         "keep the decoded data on the device", "auto", "true", "false", "True", "False"
     ),
@@ -154,7 +155,7 @@ SEGMENTATION = {
     "loss.tversky_gamma": _positive("exponent", 100.0),
     "predict.tile": whole("side of a tile, pixels", 32, 2**14),
     "predict.overlap": whole("of tiles, pixels", 0, 2**14),
-    "predict.batch_size": whole("tiles a batch", 1),
+    "predict.batch_size": whole("tiles a batch", 1, 4096),
     "predict.probability": yes("also write the probability"),
     "predict.polygons": yes("also write footprints as GeoJSON"),
     "predict.side_by_side": yes("also write photo and footprints beside each other"),
@@ -195,8 +196,8 @@ CLASSIFICATION = {
     "predict.faces": choice("look for faces", "auto", "always", "never"),
     "predict.detector": text("path of YuNet's onnx; '': Haar cascade"),
     "predict.margin": number("added to each side of a face, as a share of it", 0.0, 10.0),
-    "predict.every_seconds": number("between the frames looked at; 0: every frame"),
-    "predict.batch_size": whole("faces a batch", 1),
+    "predict.every_seconds": _positive("seconds between the frames looked at"),
+    "predict.batch_size": whole("faces a batch", 1, 4096),
     "predict.pictures": yes("also write each picture with its faces marked"),
 }
 
@@ -231,7 +232,7 @@ ATTENTION = {
     "loss.entropy_bonus": number("nats"),
     "loss.every_glimpse": yes("the error after each glimpse counts"),
     "eval.rollouts": whole("of the policy per image", 1, 10**4),
-    "predict.batch_size": whole("images a batch", 1),
+    "predict.batch_size": whole("images a batch", 1, 4096),
     "predict.film": choice("kind of film", "gif", "mp4", ""),
     "predict.rollouts": whole("of the policy per image", 1, 10**4),
 }
@@ -265,7 +266,7 @@ KEYPOINTS = {
     "film.path": text("npz or video; '': the test split"),
     "film.fps": _positive("frames a second", 1e5),
     "film.max_frames": whole("at most", 1),
-    "predict.batch_size": whole("frames a batch", 1),
+    "predict.batch_size": whole("frames a batch", 1, 4096),
     "predict.crop_size": whole("side of the crop that follows the animal; 0: found", 0, 2**16),
     "predict.layout": choice("of the csv", "plain", "deeplabcut"),
     "predict.h5": yes("also an h5"),
@@ -301,6 +302,8 @@ PERCEPTION = {
     "loss.name": choice("of scores", "mse", "huber", "gaussian", "ordinal"),
     "loss.scores": number("weight of the loss on scores"),
     "loss.votes": number("weight of the loss on votes"),
+    "predict.batch_size": whole("photos a batch", 1, 4096),
+    "predict.pictures": yes("also write each photo with its scores"),
     "predict.map_tiles": text("address of map tiles; '': none"),
     "predict.geojson": yes("where photos are named lat_lon_id_city"),
 }

@@ -122,12 +122,15 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     feed = _condensed(run, feed, state)
     advance = make_advance(run, feed, int(state.step))
     validate = _make_validate(run, state)
+    check = functools.partial(_check_finite, run, feed)
     with _signals() as stopped:  # before, there was nothing that would have to be saved
-        return _steps(run, state, notes, log, advance, validate, stopped)
+        return _steps(run, state, notes, log, (advance, validate, check), stopped)
 
 
-def _steps(run, state, notes, log, advance, validate, stopped) -> dict:
+def _steps(run, state, notes, log, functions, stopped) -> dict:
+    """The steps of `_loop`; `stopped` holds the signals that came."""
     config, step = run.config, int(state.step)
+    advance, validate, check_finite = functions
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     observe = _make_observe(run)
     every = {
@@ -149,11 +152,11 @@ def _steps(run, state, notes, log, advance, validate, stopped) -> dict:
             compiling = None
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
-            _check_finite(run, feed, int(tokens.popleft()))
+            check_finite(int(tokens.popleft()))
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
         if not due and not stopped:
             continue
-        _check_finite(run, feed, int(token))
+        check_finite(int(token))
         tokens.clear()
         if "log" in due:
             values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}

@@ -10,6 +10,7 @@ import collections
 import functools
 import importlib
 import os
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -259,6 +260,23 @@ def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str,
     return read(row_of(int(position)))
 
 
+def _without_interrupts(batches: Any) -> Iterator[Any]:
+    """Iterates; decoding processes, which start with the first item, never hear of Ctrl-C.
+
+    A terminal sends it to them as well: they would die before this process could save. What a
+    thread blocks is blocked in the processes that it starts.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        batches = iter(batches)
+        first = next(batches, None)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if first is not None:
+        yield first
+        yield from batches
+
+
 def _streamed(
     feed: Feed, row_of: Callable[[int], int], batch_size: int, start: int, stop: int
 ) -> Iterator[Any]:
@@ -278,7 +296,7 @@ def _streamed(
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         batches = batches.mp_prefetch(options)
     ahead = collections.deque()
-    for batch in batches:
+    for batch in _without_interrupts(batches):
         ahead.append(shard_batch(feed.mesh, batch))
         if len(ahead) > DEVICE_BATCHES_AHEAD:
             yield ahead.popleft()
