@@ -98,7 +98,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
     except UserError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except Exception as error:  # a config file is a program, and may raise anything
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         raise UserError(f"config: {' '.join(str(reason).split())}") from error

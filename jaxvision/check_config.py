@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import math
 import numbers
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -44,9 +45,15 @@ def check(config: ConfigDict) -> None:
 
 def table_of(given: dict[str, Any]) -> tuple[bool, dict[str, Field]]:
     """Whether a flat config is of a system of one's own, and its known fields."""
-    _check_one("task", given.get("task"), fields.COMMON["task"])
-    own = given["task"] not in fields.TASKS
-    return own, {**fields.COMMON, **fields.TASKS.get(given["task"], {})}
+    task = given.get("task")
+    _check_one("task", task, fields.COMMON["task"])
+    known = _names(fields.SYSTEMS)
+    if task not in known and not ("." in task and _importable(task)):
+        raise UserError(
+            f"task={task!r} is unknown: use one of {', '.join(known)}, or the dotted name of a "
+            "module of yours that can be imported"
+        )
+    return task not in fields.TASKS, {**fields.COMMON, **fields.TASKS.get(task, {})}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -67,7 +74,7 @@ def _check_one(path: str, value: Any, field: Field) -> None:
         wrong = not isinstance(value, (tuple, list)) or not all(_fits(v, field) for v in value)
         wrong = wrong or (field.lengths and len(value) not in field.lengths)
     elif field.kind == "reader":
-        return _check_reader(path, value, field.choices or _readers())
+        return _check_reader(path, value, field.choices or _names(fields.READERS))
     else:
         wrong = not _fits(value, field)
     if wrong:
@@ -114,17 +121,21 @@ def _bounds(field: Field) -> str:
     return low if low.startswith("above") else f"of at least {field.low:g}"
 
 
-def _readers() -> tuple[str, ...]:
-    return tuple(sorted(p.stem for p in fields.READERS.iterdir() if not p.name.startswith("_")))
+def _names(folder: Path) -> tuple[str, ...]:
+    """The modules in a folder."""
+    return tuple(sorted(p.stem for p in folder.iterdir() if not p.name.startswith("_")))
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # of a parent package; of '..' and the like
+        return False
 
 
 def _check_reader(path: str, value: Any, known: tuple[str, ...]) -> None:
     if isinstance(value, str) and "." in value:
-        try:
-            found = importlib.util.find_spec(value)
-        except (ModuleNotFoundError, ValueError):  # of a parent package; of '.' and the like
-            found = None
-        if found:
+        if _importable(value):
             return
     elif value in known:
         return

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+SYSTEMS = Path(__file__).parent / "tasks"
 READERS = Path(__file__).parent / "input_pipeline" / "readers"
 
 
