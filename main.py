@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
     signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"stopped: SIGINT\n"), os._exit(130)))
@@ -108,26 +109,25 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
 
 
-def run(values: flags.FlagValues) -> None:
-    """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
+def find_job(values: flags.FlagValues) -> Callable[[], None]:
+    """What the flags ask for; the heavy imports wait until the flags are known to be right."""
     workdir.keep_compiled_programs()
     config, folder = values.config, values.workdir
     if values.mode == "train":
         from jaxvision.train import train
 
-        train(config, folder)
-    elif values.mode == "evaluate":
+        return lambda: train(config, folder)
+    if values.mode == "evaluate":
         from jaxvision.evaluate import evaluate_workdir
 
-        evaluate_workdir(config, folder, values.split, values.step)
-    elif values.mode == "predict":
+        return lambda: evaluate_workdir(config, folder, values.split, values.step)
+    if values.mode == "predict":
         from jaxvision.predict import predict_files
 
-        predict_files(config, folder, values.input, values.output, values.step)
-    else:
-        from jaxvision.export.encoder_weights import export_weights
+        return lambda: predict_files(config, folder, values.input, values.output, values.step)
+    from jaxvision.export.encoder_weights import export_weights
 
-        export_weights(config, folder, values.output)
+    return lambda: export_weights(config, folder, values.output)
 
 
 def main(argv: list[str]) -> int:
@@ -141,7 +141,10 @@ def main(argv: list[str]) -> int:
             print(help_text(values))
             return 0
         parse_flags(argv, values)
-        run(values)
+        job = find_job(values)
+        if __name__ == "__main__":  # imports are over; in them an exception would not come through
+            failures.listen()
+        job()
     except failures.KNOWN as error:
         code, line = failures.told(error)
         print(line, file=sys.stderr)
@@ -150,5 +153,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    failures.listen()
     sys.exit(main(sys.argv))

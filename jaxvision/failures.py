@@ -27,17 +27,7 @@ class Terminated(BaseException):
     """SIGTERM came where nothing was to be saved."""
 
 
-# jax is only known here where it is loaded: its RuntimeError tells that a device's memory is full.
-KNOWN = (
-    UserError,
-    FloatingPointError,
-    KeyboardInterrupt,
-    Terminated,
-    MemoryError,
-    OSError,
-    ImportError,
-    RuntimeError,
-)
+KNOWN = (Exception, KeyboardInterrupt, Terminated)
 
 
 def told(error: BaseException) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_bad_inputs import call, refused  # noqa: F401 (call is a fixture)
+from tests.command import refused
 
 SCRATCH = {
     "unet": ("--config.model.encoder.weights=",),
@@ -21,7 +21,7 @@ def picture(path, size=(40, 40), high=256, gray=False):
     Image.fromarray(pixels).save(path)
 
 
-def train_on(call, tmp_path, name, *more):  # noqa: F811
+def train_on(call, tmp_path, name, *more):
     data = tmp_path / ("data.npz" if (tmp_path / "data.npz").exists() else "data")
     path = f"--config.data.path={data}"
     workdir = f"--workdir={tmp_path / 'w'}"
@@ -30,7 +30,7 @@ def train_on(call, tmp_path, name, *more):  # noqa: F811
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("what", ["nothing", "an empty folder", "a text", "an empty file"])
-def test_no_data_at_all(call, tmp_path, name, what):  # noqa: F811
+def test_no_data_at_all(call, tmp_path, name, what):
     data = tmp_path / "data"
     if what == "an empty folder":
         data.mkdir()
@@ -188,7 +188,7 @@ DATA = [
 
 
 @pytest.mark.parametrize(("name", "make", "more", "words"), DATA)
-def test_data_that_cannot_be_used(call, tmp_path, name, make, more, words):  # noqa: F811
+def test_data_that_cannot_be_used(call, tmp_path, name, make, more, words):
     make(tmp_path / "data")
     refused(train_on(call, tmp_path, name, *more), words)
     assert not (tmp_path / "w").exists()
@@ -221,7 +221,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("name", "options", "words"), OPTIONS)
-def test_what_is_asked_cannot_be_done(call, tmp_path, name, options, words):  # noqa: F811
+def test_what_is_asked_cannot_be_done(call, tmp_path, name, options, words):
     small = [f"--config.data.synthetic_examples.{split}=8" for split in ("train", "val", "test")]
     arguments = [f"--workdir={tmp_path / 'w'}", f"--config=configs/{name}.py", *small, *options]
     refused(call(*arguments), words)

@@ -5,56 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import main
 from configs import common, fer, perception, ram, rat, scenes, unet
 from jaxvision import check_config, fields, workdir
 from jaxvision.errors import UserError
+from tests.command import RAM, refused
 
 ROOT = Path(__file__).parents[1]
 NAN, INF = float("nan"), float("inf")
-RAM = (
-    "--config=configs/ram.py",
-    "--config.batch_size=8",
-    "--config.eval.batch_size=8",
-    "--config.eval.figure_rows=2",
-    "--config.canvas.size=0",
-    "--config.data.image_size=12",
-    "--config.data.synthetic_examples.train=40",
-    "--config.data.synthetic_examples.val=12",
-    "--config.data.synthetic_examples.test=13",
-    "--config.model.glimpses=2",
-    "--config.model.size=4",
-    "--config.model.patches=1",
-    "--config.model.hidden=8",
-    "--config.model.widths=(6,6,8)",
-    "--config.model.decoder_width=8",
-    "--config.predict.rollouts=2",
-    "--config.predict.film=",
-    "--config.train.steps=2",
-)
-
-
-@pytest.fixture
-def call(capfd):
-    """main.py in this process: (exit code, stdout, lines of stderr)."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        code = main.main(["main.py", *map(str, arguments)])
-        out, err = capfd.readouterr()
-        return code, out, [line for line in err.splitlines() if line.strip()]
-
-    return run
-
-
-def refused(result, *words):
-    code, _, lines = result
-    assert code == 2, lines
-    assert len(lines) == 1 and lines[0].startswith("error: "), lines
-    for word in words:
-        assert word in lines[0], lines[0]
-
-
 # ---- fields ---------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from jaxvision import evaluate, failures, logs, train
-from tests.test_bad_inputs import RAM, call, refused  # noqa: F401 (call is a fixture)
+from tests.command import RAM, refused
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,11 +56,11 @@ EVALUATE = [
 
 
 @pytest.mark.parametrize(("options", "words"), EVALUATE)
-def test_evaluate(call, trained, options, words):  # noqa: F811
+def test_evaluate(call, trained, options, words):
     refused(call(f"--workdir={trained}", "--mode=evaluate", *options), words)
 
 
-def test_evaluations_name_their_data_and_earlier_ones_are_kept(call, copied):  # noqa: F811
+def test_evaluations_name_their_data_and_earlier_ones_are_kept(call, copied):
     first = json.loads((copied / "evaluation.json").read_text())
     assert first["data"]["source"].startswith("built-in digits") and first["data"]["path"] == ""
     assert first["data"]["fingerprint"] and first["data"]["config"] == {}
@@ -76,7 +76,7 @@ def test_evaluations_name_their_data_and_earlier_ones_are_kept(call, copied):  #
     assert json.loads((copied / "evaluations/test_2_1.json").read_text()) == first
 
 
-def test_a_result_that_cannot_be_written_is_told(call, copied, monkeypatch):  # noqa: F811
+def test_a_result_that_cannot_be_written_is_told(call, copied, monkeypatch):
     def refuse(*arguments):
         raise PermissionError(13, "Permission denied", "evaluation.json")
 
@@ -110,7 +110,7 @@ PREDICT = [
 
 
 @pytest.mark.parametrize(("options", "words"), PREDICT)
-def test_predict(call, trained, tmp_path, options, words):  # noqa: F811
+def test_predict(call, trained, tmp_path, options, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello")
     picture(tmp_path / "photos/a.png")
@@ -128,9 +128,7 @@ def test_predict(call, trained, tmp_path, options, words):  # noqa: F811
         assert [("error" in json.loads(line)) for line in records] == [True, True, False]
 
 
-def test_a_mistake_that_is_no_file_s_ends_the_prediction(  # noqa: F811
-    call, trained, tmp_path, monkeypatch
-):
+def test_a_mistake_that_is_no_file_s_ends_the_prediction(call, trained, tmp_path, monkeypatch):
     from jaxvision.errors import UserError
     from jaxvision.tasks.attention import predictor
 
@@ -147,7 +145,7 @@ def test_a_mistake_that_is_no_file_s_ends_the_prediction(  # noqa: F811
 # ---- train again ----------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_not_repeated(call, copied):  # noqa: F811
+def test_a_finished_run_is_not_repeated(call, copied):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
     code, out, lines = call(f"--workdir={copied}", *RAM)
     assert code == 0 and not lines
@@ -168,7 +166,7 @@ RESUME = [
 
 
 @pytest.mark.parametrize(("options", "words"), RESUME)
-def test_another_run(call, trained, options, words):  # noqa: F811
+def test_another_run(call, trained, options, words):
     refused(call(f"--workdir={trained}", *RAM, *options), "was begun with another config", words)
 
 
@@ -190,7 +188,7 @@ def test_another_run(call, trained, options, words):  # noqa: F811
     ],
 )
 @pytest.mark.parametrize("moment", ["data", "state", "finish", "evaluation"])
-def test_at_every_moment(call, tmp_path, monkeypatch, error, code, words, moment):  # noqa: F811
+def test_at_every_moment(call, tmp_path, monkeypatch, error, code, words, moment):
     """In process, with the heavy parts replaced: what is raised there is told in one line."""
 
     def raise_it(*arguments, **options):
@@ -218,9 +216,7 @@ class _State:
     step = 0
 
 
-def test_what_is_the_program_s_own_fault_keeps_its_traceback(  # noqa: F811
-    call, tmp_path, monkeypatch
-):
+def test_what_is_the_program_s_own_fault_keeps_its_traceback(call, tmp_path, monkeypatch):
     def wrong(*arguments):
         raise ZeroDivisionError("a bug")
 

@@ -13,6 +13,7 @@ import os
 import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -261,20 +262,22 @@ def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str,
 
 
 def _without_interrupts(batches: Any) -> Iterator[Any]:
-    """Iterates; decoding processes, which start with the first item, never hear of Ctrl-C.
+    """Iterates; decoding processes, which are started on the way, never hear of Ctrl-C.
 
     A terminal sends it to them as well: they would die before this process could save. What a
     thread blocks is blocked in the processes that it starts.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        batches = iter(batches)
-        first = next(batches, None)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    if first is not None:
-        yield first
-        yield from batches
+    resource_tracker.ensure_running()  # which unblocks the signal once it has started
+    batches, end = iter(batches), object()
+    while True:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            batch = next(batches, end)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if batch is end:
+            return
+        yield batch
 
 
 def _streamed(
