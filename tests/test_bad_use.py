@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,6 +141,15 @@ def test_a_mistake_that_is_no_file_s_ends_the_prediction(call, trained, tmp_path
     result = call(f"--workdir={trained}", "--mode=predict", f"--input={tmp_path / 'photos'}",
                   f"--output={tmp_path / 'o'}")  # fmt: skip
     refused(result, "predict.film=mp4 needs PyAV")
+
+
+def test_the_python_example_of_the_docs(copied, monkeypatch, capsys):
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    monkeypatch.chdir(copied.parent)
+    picture(Path("photo.png"), (30, 20))
+    exec(example.replace("workdir/unet", str(copied)), {})
+    assert "{" in capsys.readouterr().out
 
 
 # ---- train again ----------------------------------------------------------------------------
