@@ -154,7 +154,7 @@ SEGMENTATION = {
     "loss.name": choice("the loss", "bce_dice", "bce", "focal_tversky"),
     "loss.tversky_alpha": _share("weight of missed pixels"),
     "loss.tversky_gamma": _positive("exponent", 100.0),
-    "predict.tile": whole("side of a tile, pixels", 32, 2**14),
+    "predict.tile": whole("side of a tile, a multiple of 128 pixels", 128, 2**14),
     "predict.overlap": whole("of tiles, pixels", 0, 2**14),
     "predict.batch_size": whole("tiles a batch", 1, 4096),
     "predict.probability": yes("also write the probability"),

@@ -99,7 +99,7 @@ FIELDS = [
     ("unet", "augment.brightness", 2.0, "from 0 to 1"),
     ("unet", "loss.name", "dice", "'bce_dice'"),
     ("unet", "loss.tversky_alpha", 1.5, "from 0 to 1"),
-    ("unet", "predict.tile", 0, "from 32"),
+    ("unet", "predict.tile", 0, "from 128"),
     ("unet", "predict.overlap", 512, "predict.tile=512"),
     ("unet", "predict.overlap", -1, "from 0"),
     ("unet", "predict.batch_size", 0, "from 1"),
