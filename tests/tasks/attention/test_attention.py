@@ -241,13 +241,7 @@ def test_unknown_variant_is_named():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model__head": "both"}, "model.head='both' cannot be"),
         ({"loss__reward": "correct"}, "loss.reward='correct' cannot be"),
-        ({"model__core": "tcn"}, "model.core='tcn' cannot be"),
-        ({"model__policy": "best"}, "model.policy='best' cannot be"),
-        ({"model__first": "last"}, "model.first='last' cannot be"),
-        ({"predict__film": "avi"}, "predict.film='avi' cannot be"),
-        ({"model__glimpses": 0}, "model.glimpses=0 is not positive"),
         ({"loss__entropy_bonus": 0.1}, "entropy_bonus=0.1 does nothing"),
         ({"canvas__size": 11}, "canvas.size=11 is less than the images of 12 x 12"),
         ({"canvas__size": 20, "canvas__clutter": 2, "canvas__clutter_size": 13}, "clutter_size=13"),

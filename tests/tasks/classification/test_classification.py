@@ -298,9 +298,6 @@ def test_class_weights_have_mean_one_over_the_rows():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"loss__name": "hinge"}, "loss.name='hinge' is unknown"),
-        ({"loss__class_weights": "auto"}, "class_weights='auto' is unknown"),
-        ({"eval__views": "five"}, "eval.views='five' is unknown"),
         ({"eval__views": "ten_crop"}, "needs crops smaller than the images"),
         ({"data__crop_size": 20}, "crop_size=20 is not from 0 to data.image_size=16"),
         ({"model__encoder__name": "resnet"}, "no encoder is called 'resnet'"),
