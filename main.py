@@ -1,99 +1,176 @@
 """Train, evaluate or use any of the systems: see README.md for the commands."""
 
+import os
+import signal
 import sys
+from collections.abc import Callable
+
+if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"stopped: SIGINT\n"), os._exit(130)))
 
 from absl import flags
 from ml_collections import config_flags
 
-from jaxvision import workdir
+from jaxvision import failures, workdir
+from jaxvision.check_config import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "", "The run's folder, or (evaluate, predict) an exported model's.")
-MODES = ["train", "evaluate", "predict", "export", "export_weights"]
-flags.DEFINE_enum("mode", "train", MODES, "The job.")
-flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
-flags.DEFINE_string("input", "", "predict: a file, or a folder of them.")
-flags.DEFINE_integer("step", 0, "evaluate, predict: the checkpoint to use; 0: the best.")
-flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.")
-flags.DEFINE_enum("engine", "auto", ENGINES, "evaluate, predict: onnx runs an export's model.onnx.")
-flags.DEFINE_enum("weights_dtype", "float32", ["float32", "float16"], "export: of kept kernels.")
-flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], "export: of model.onnx.")
-flags.DEFINE_string("notes", "", "export: a text on data, terms and limits for the model card.")
+MODES = ("train", "evaluate", "predict", "export", "export_weights")
+HELP = """\
+Trains, evaluates and uses five vision systems.
+
+  python main.py --config=configs/unet.py --workdir=workdir/unet       train; run again: resumes
+  python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
+  python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
+  python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
+  python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
+  python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
+
+Every argument is --name=value:
+
+{flags}
+  --config=FILE[:VARIANT]  configs/unet.py, fer.py, scenes.py, perception.py, rat.py or ram.py;
+        left out: the config that the workdir was begun with
+  --config.FIELD=VALUE     any field of the config, as --config.train.epochs=50;
+        configs/common.py and the system's own file say what each is for
+
+docs/troubleshooting.md: exit codes, what a resumed run may change, what to do when something fails.
+"""
 
 
-def parse_flags(argv: list[str]) -> None:
+def define_flags() -> flags.FlagValues:
+    """Our flags, anew for each call of `main`."""
+    values = flags.FlagValues()
+    define = {"flag_values": values}
+    flags.DEFINE_string(
+        "workdir", "", "The run's folder, or (evaluate, predict) an exported model's.", **define
+    )
+    flags.DEFINE_enum("mode", "train", MODES, "The job.", **define)
+    splits = ["train", "val", "test", "all"]
+    flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
+    flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
+    flags.DEFINE_integer(
+        "step", 0, "evaluate, predict: the checkpoint to use; 0: the best.", lower_bound=0, **define
+    )
+    flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.", **define)
+    _define_export_flags(define)
+    return values
+
+
+def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "evaluate, predict: onnx runs an exported model.onnx."
+    flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
+    dtypes = ["float32", "float16"]
+    flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
+    about = "export: weights of model.onnx; beside: it reads weights.safetensors."
+    flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], about, **define)
+    about = "export: a text on data, terms and limits for the model card."
+    flags.DEFINE_string("notes", "", about, **define)
+
+
+def help_text(values: flags.FlagValues) -> str:
+    """What --help shows."""
+    lines = []
+    for name in values:
+        flag = values[name]
+        known = getattr(flag.parser, "enum_values", None)
+        value = "|".join(known) if known else flag.flag_type().upper()
+        about = flag.help.split(">: ")[-1]  # absl puts the choices before it
+        lines.append(f"  --{name}={value}\n        {about} Default: {flag.default!r}.")
+    return HELP.format(flags="\n".join(lines))
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Whether the arguments ask for help, however they spell it."""
+    asked = {"help", "helpshort", "helpfull", "h", "?"}
+    return any(arg.startswith("-") and arg.lstrip("-").split("=")[0] in asked for arg in argv[1:])
+
+
+def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     """Parses argv. `--config` is a config file; without it, the workdir's config.json is used.
 
     Raises:
-      UserError: an unknown flag or config field, a wrong type, no workdir.
+      UserError: an unknown flag or config field, a wrong type or value, no workdir.
     """
+    define = {"flag_values": values, "sys_argv": argv}
     try:
-        FLAGS(argv, known_only=True)
+        values(argv, known_only=True)
         given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
         # Published weights can be exported without a run.
-        if not FLAGS.workdir and not (given and FLAGS.mode == "export_weights"):
+        if not values.workdir and not (given and values.mode == "export_weights"):
             raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
         if given:
-            config_flags.DEFINE_config_file("config")
+            config_flags.DEFINE_config_file("config", **define)
         else:
-            config_flags.DEFINE_config_dict("config", read_config(FLAGS.workdir))
-        rest = FLAGS(argv)
-        FLAGS.config.lock()
+            config = read_config(values.workdir)
+            config_flags.DEFINE_config_dict("config", config, **define)
+        rest = values(argv)
+        values.config.lock()
     except flags.Error as error:
         # Of a config file that raises, the message is a traceback, and its last line tells.
         told = str(error).strip().splitlines()[-1]
         raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a config file is a program, and may raise anything
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
+    check(values.config)
+    flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
 
 
-def run() -> None:
-    """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
-    config, folder = FLAGS.config, FLAGS.workdir
-    if FLAGS.mode == "predict":  # alone may run without jax
+def find_job(values: flags.FlagValues) -> Callable[[], None]:
+    """What the flags ask for; the heavy imports wait until the flags are known to be right."""
+    config, folder = values.config, values.workdir
+    if values.mode == "predict":  # which may go without jax
         from jaxvision.predict import predict_files
 
-        predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step, FLAGS.engine)
-        return
+        where = (values.input, values.output, values.step, values.engine)
+        return lambda: predict_files(config, folder, *where)
     workdir.keep_compiled_programs()
-    if FLAGS.mode == "evaluate":
+    if values.mode == "evaluate":
         from jaxvision.evaluate import evaluate_workdir
 
-        evaluate_workdir(config, folder, FLAGS.split, FLAGS.step, FLAGS.engine, FLAGS.output)
-        return
+        what = (values.split, values.step, values.engine, values.output)
+        return lambda: evaluate_workdir(config, folder, *what)
     check_is_run(folder)
-    if FLAGS.mode == "train":
+    if values.mode == "train":
         from jaxvision.train import train
 
-        train(config, folder)
-    elif FLAGS.mode == "export":
+        return lambda: train(config, folder)
+    if values.mode == "export":
         from jaxvision.export.write import Options, export_model
 
-        options = Options(FLAGS.weights_dtype, FLAGS.onnx_weights, FLAGS.notes)
-        export_model(config, folder, FLAGS.output, FLAGS.step, options)
-    else:
-        from jaxvision.export.encoder_weights import export_weights
+        options = Options(values.weights_dtype, values.onnx_weights, values.notes)
+        return lambda: export_model(config, folder, values.output, values.step, options)
+    from jaxvision.export.encoder_weights import export_weights
 
-        export_weights(config, folder, FLAGS.output)
+    return lambda: export_weights(config, folder, values.output)
 
 
 def main(argv: list[str]) -> int:
-    """Runs and returns the exit code: 0, 2 for a user's mistake, 1 for a run that diverged."""
+    """Runs and returns the exit code, which docs/troubleshooting.md lists.
+
+    May be called any number of times in a process.
+    """
     try:
-        parse_flags(argv)
-        run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+        values = define_flags()
+        if wants_help(argv):
+            print(help_text(values))
+            return 0
+        parse_flags(argv, values)
+        job = find_job(values)
+        if __name__ == "__main__":  # imports are over; in them an exception would not come through
+            failures.listen()
+        job()
+    except failures.KNOWN as error:
+        code, line = failures.told(error)
+        print(line, file=sys.stderr)
+        return code
     return 0
 
 

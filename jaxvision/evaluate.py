@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision import logs
-from jaxvision.engine import Engine, open_engine
+from jaxvision import logs, memory
+from jaxvision.console import say
+from jaxvision.engine import Engine, open_engine, read_config
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
@@ -94,6 +95,7 @@ def make_judge(config: ConfigDict, engine: Engine) -> Judge:
 class Judged(NamedTuple):
     """A split that was judged."""
 
+    dataset: Dataset
     feed: loader.Feed
     measured: Measured
     values: dict[str, float]
@@ -105,6 +107,8 @@ def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) ->
     Raises:
       UserError: there is no such split, or the data does not fit the model.
     """
+    size = batch_size(config)
+    memory.refuse_pictures(config, "eval.batch_size", size)
     dataset = judge.report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
@@ -114,9 +118,10 @@ def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) ->
             f"--split={split}: {dataset.source} has only {', '.join(dataset.splits)}; "
             "choose one of them, or --split=all"
         )
+    memory.refuse_batch(dataset.splits[split], "eval.batch_size", size)
     feed = loader.open_feed(dataset, split, config, judge.mesh)
-    measured = measure(judge.metrics, judge.variables, feed, batch_size(config), config.seed)
-    return Judged(feed, measured, judge.report.metrics(measured, engine.fitted))
+    measured = measure(judge.metrics, judge.variables, feed, size, config.seed)
+    return Judged(dataset, feed, measured, judge.report.metrics(measured, engine.fitted))
 
 
 def evaluate_workdir(
@@ -144,21 +149,34 @@ def evaluate_workdir(
     model = open_engine(config, workdir, engine, step)
     judge = make_judge(config, model)
     report, fitted = judge.report, model.fitted
-    feed, measured, values = judge_split(config, model, judge, split)
-    folder = output or (workdir if model.trained else str(Path(workdir) / "evaluation"))
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    dataset, feed, measured, values = judge_split(config, model, judge, split)
     tables = report.tables(measured, fitted)
-    logs.write_evaluation(
-        folder, split, model.step, feed.split.examples, values, tables, report.headline
-    )
+    data = logs.about_data(dataset, config, read_config(workdir))
+    result = logs.Evaluation(split, model.step, feed.split.examples, data, values, tables)
+    logs.say_evaluation(result, report.headline)
     rows = figure_rows(feed, config.eval.figure_rows)
-    drawn = report.draw(judge.variables, rows, jax.random.key(config.seed), fitted)
-    for name, image in {**drawn, **report.figures(measured, fitted)}.items():
-        logs.save_figure(folder, f"{split}_{name}", model.step, image)
+    figures = draw(report, judge.variables, rows, config.seed, fitted)
+    folder = output or (workdir if model.trained else str(Path(workdir) / "evaluation"))
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        logs.write_evaluation(folder, result)
+        for name, image in {**figures, **report.figures(measured, fitted)}.items():
+            logs.save_figure(folder, f"{split}_{name}", model.step, image)
+    except OSError as error:
+        say(f"not written: evaluation.json and figures, as {folder}: {error.strerror or error}")
+
+
+def draw(
+    report: Report, variables: Any, rows: dict[str, np.ndarray], seed: int, fitted: dict[str, float]
+) -> dict[str, np.ndarray]:
+    """{name: picture} of rows; nothing where there are none (`eval.figure_rows=0`)."""
+    return report.draw(variables, rows, jax.random.key(seed), fitted) if rows else {}
 
 
 def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:
-    """`count` rows of a split, spread over it, always the same: host arrays."""
+    """`count` rows of a split, spread over it, always the same: host arrays; {} for 0."""
+    if not count:
+        return {}
     size = len(feed.split.names)
     return loader.host_rows(feed, np.linspace(0, size - 1, min(count, size)).astype(int))
 

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from jaxvision import workdir as workdir_lib
 from jaxvision.console import headline, say, table
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
-from jaxvision.run import Run, make_optimizer, prepare, start
+from jaxvision.run import Run, check_ahead, make_optimizer, prepare, start
 from jaxvision.sharding import batch_sharding, make_mesh, replicated
 from jaxvision.train_state import TrainState, eval_variables, make_train_step, run_steps
 from jaxvision.trained import Trained, load_trained, make_apply
@@ -37,8 +38,11 @@ def train(config: ConfigDict, workdir: str) -> None:
       SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
     """
     with workdir_lib.lock(workdir):
-        workdir_lib.check_same_run(config, workdir)
+        begun = workdir_lib.check_same_run(config, workdir)
+        if workdir_lib.has_finished(config, workdir):
+            return _say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
+        check_ahead(config, fresh=not begun)
         dataset = loader.load_dataset(config)
         logs.describe_data(dataset)
         if "train" not in dataset.splits:
@@ -51,9 +55,10 @@ def train(config: ConfigDict, workdir: str) -> None:
         step = int(state.step)
         wandb = wandb_log.start(config, workdir)
         log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
-        with contextlib.closing(log), _signals() as stopped:
-            notes = _loop(run, state, notes, log, stopped)
+        with contextlib.closing(log):
+            notes = _loop(run, state, notes, log)
             _finish(run, notes, log)
+            workdir_lib.note_finished(config, workdir)
 
 
 def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
@@ -108,21 +113,32 @@ def _cleared(sums):
     return jax.tree.map(jnp.zeros_like, sums)  # not times 0: NaN would stay
 
 
-def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: list) -> dict:
+def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
-    config, step = run.config, int(state.step)
+    config = run.config
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
     where = "resident on the device" if feed.arrays is not None else "streaming"
     say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = _condensed(run, feed, state)
-    advance = make_advance(run, feed, step)
+    advance = make_advance(run, feed, int(state.step))
+    validate = _make_validate(run, state)
+    check = functools.partial(_check_finite, run, feed)
+    with _signals() as stopped:  # before, there was nothing that would have to be saved
+        return _steps(run, state, notes, log, (advance, validate, check), stopped)
+
+
+def _steps(run, state, notes, log, functions, stopped) -> dict:
+    """The steps of `_loop`; `stopped` holds the signals that came."""
+    config, step = run.config, int(state.step)
+    advance, validate, check_finite = functions
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    validate, observe = _make_validate(run, state), _make_observe(run)
+    observe = _make_observe(run)
     every = {
         "log": config.log.every_steps,
         "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
         "save": config.checkpoint.every_steps or run.total_steps,
     }
+    every = {name: n for name, n in every.items() if n}  # 0: never
     tokens, compiling = collections.deque(), time.perf_counter()
     while step < run.total_steps and not _early(run, notes, step):
         next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
@@ -136,11 +152,11 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
             compiling = None
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
-            _check_finite(run, feed, int(tokens.popleft()))
+            check_finite(int(tokens.popleft()))
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
         if not due and not stopped:
             continue
-        _check_finite(run, feed, int(token))
+        check_finite(int(token))
         tokens.clear()
         if "log" in due:
             values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
@@ -212,7 +228,7 @@ def _make_validate(run: Run, state: TrainState) -> Callable:
         best = "  best so far" if score is not None and notes["best_step"] == step else ""
         say(f"val: {table(values, names)}  (step {step}){best}")
         log.metrics(step, {f"val/{name}": value for name, value in values.items()})
-        drawn = report.draw(variables, rows, jax.random.key(config.seed), fitted)
+        drawn = evaluate.draw(report, variables, rows, config.seed, fitted)
         for name, image in {**drawn, **report.figures(measured, fitted)}.items():
             log.figure(step, name, image)
         return notes, score
@@ -261,7 +277,7 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
         "learning_curves",
         learning_curves(log.metrics_path, run.config.checkpoint.best_metric),
     )
-    if "val" in run.dataset.splits:
+    if "val" in run.dataset.splits and run.config.eval.figure_rows:
         _draw_highlights(run, trained, size, log)
     if "test" in run.dataset.splits:
         _test(run, trained, size, log)
@@ -270,9 +286,13 @@ def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     apply = make_apply(trained, run.config.predict.batch_size)
     figures = Path(run.workdir) / "figures"
     run.task.report.finish(apply, run.dataset, figures, trained.fitted)
-    say(f"results: {run.workdir} (figures/, evaluation.json, checkpoints/, parameters.txt)")
+    _say_results(run.workdir, "results")
+
+
+def _say_results(workdir: str, what: str) -> None:
+    say(f"{what}: {workdir} (figures/, evaluation.json, checkpoints/, parameters.txt)")
     say(
-        f"next: python main.py --mode=predict --workdir={run.workdir} --input=<a picture or a "
+        f"next: python main.py --mode=predict --workdir={workdir} --input=<a picture or a "
         "folder> --output=<a folder>"
     )
 
@@ -283,7 +303,7 @@ def _draw_highlights(run: Run, trained: Trained, size: int, log: logs.RunLog) ->
     measured = evaluate.measure(run.metrics, trained.variables, feed, size, config.seed)
     for name, numbers in report.highlights(measured, trained.fitted).items():
         rows = loader.host_rows(feed, numbers[: config.eval.figure_rows])
-        drawn = report.draw(trained.variables, rows, jax.random.key(config.seed), trained.fitted)
+        drawn = evaluate.draw(report, trained.variables, rows, config.seed, trained.fitted)
         for figure, image in drawn.items():
             log.figure(trained.step, name if len(drawn) == 1 else f"{name}_{figure}", image)
 
@@ -297,14 +317,21 @@ def _test(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
     for name, image in report.figures(measured, fitted).items():
         log.figure(run.total_steps, f"test_{name}", image)
     tables = report.tables(measured, fitted)
-    logs.write_evaluation(
-        run.workdir, "test", trained.step, feed.split.examples, values, tables, report.headline
-    )
+    data = logs.about_data(run.dataset, run.config, workdir_lib.read_config(run.workdir))
+    result = logs.Evaluation("test", trained.step, feed.split.examples, data, values, tables)
+    logs.say_evaluation(result, report.headline)
+    logs.write_evaluation(run.workdir, result)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once."""
+    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
+
+    Where this is not the main thread, signals are another's business.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield []
+        return
     received = []
 
     def remember(number, frame):

@@ -13,8 +13,6 @@ from jaxvision.export.programs import input_shape, least_shape
 from jaxvision.exported.folder import FORMAT
 from jaxvision.trained import Trained
 
-# Of the config: how it was trained, which says nothing of how it is used or judged.
-OF_TRAINING = ("optimizer", "train", "log", "augment", "init_from", "early_stop_epochs")
 INPUT = "images"
 PACKAGES = ("jaxvision", "jax", "numpy", "onnx")
 
@@ -58,12 +56,8 @@ def describe(
 
 
 def kept_config(config: ConfigDict) -> dict[str, Any]:
-    """The fields that using and judging a model can depend on, without paths of this machine.
-
-    Of `data.path` the last part stays, as the name of the data.
-    """
-    fields = {name: value for name, value in config.to_dict().items() if name not in OF_TRAINING}
-    kept = _without_paths(fields)
+    """The config without paths of this machine; of `data.path` the last part stays, as a name."""
+    kept = _without_paths(config.to_dict())
     kept["data"]["path"] = Path(config.data.path).name
     return kept
 

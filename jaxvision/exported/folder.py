@@ -43,7 +43,7 @@ class Exported(NamedTuple):
     @property
     def config(self) -> ConfigDict:
         """The run's config, as far as a model that is not trained any more has use for it."""
-        return as_config(self.described["config"])
+        return as_config(self.described["config"], self.folder / DESCRIPTION)
 
 
 def program_name(platform: str) -> str:
@@ -53,9 +53,9 @@ def program_name(platform: str) -> str:
 
 def is_exported(folder: str | Path) -> bool:
     """Whether a folder holds an exported model, be it incomplete, rather than a run."""
-    folder = Path(folder)
-    if (folder / "config.json").exists():
+    if not folder or (Path(folder) / "config.json").exists():
         return False
+    folder = Path(folder)
     return any((folder / name).exists() for name in (DESCRIPTION, WEIGHTS, ONNX))
 
 
