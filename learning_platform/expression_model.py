@@ -1,6 +1,6 @@
 """The exported expression network: the only place that knows the fields of its model.json.
 
-Another model is put in by naming another folder; its file `model.onnx` takes uint8 pictures of faces
+Another model is put in by naming another folder; its file `model.onnx` takes faces as uint8
 [b, S, S, C] and gives `logits` float32 [b, K]; probabilities are softmax(logits / temperature).
 """
 
@@ -89,7 +89,9 @@ def predict(model: ExpressionModel, face: np.ndarray) -> dict[str, float]:
       face: uint8 [S, S, C].
     """
     with _busy:
-        (logits,) = _session(str(model.onnx)).run([model.output_name], {model.input_name: face[None]})
+        (logits,) = _session(str(model.onnx)).run(
+            [model.output_name], {model.input_name: face[None]}
+        )
     scaled = logits[0].astype(np.float64) / model.temperature
     odds = np.exp(scaled - scaled.max())
     return dict(zip(model.classes, (odds / odds.sum()).tolist(), strict=True))

@@ -154,6 +154,7 @@ if BROWSER_FILES.is_dir():
     STATICFILES_DIRS.append((browser_files.VERSION, BROWSER_FILES))
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MIMETYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_IMMUTABLE_FILE_TEST = f"^/static/{browser_files.VERSION}/"
 
 # Uploads of tutors, served by a view that checks who asks, never from a public folder.

@@ -164,7 +164,9 @@ def _add(graph, operator, inputs, output):
 
 
 def _pad(graph, operator, inputs, output):
-    before, after = graph.constant(inputs[1])[[0, 3, 1, 2]].T  # rows of [N, H, W, C] as [N, C, H, W]
+    before, after = graph.constant(inputs[1])[
+        [0, 3, 1, 2]
+    ].T  # rows of [N, H, W, C] as [N, C, H, W]
     name = graph.name(output)
     amounts = graph.weight(name + ":pads", np.concatenate([before, after]).astype(np.int64))
     graph.add("Pad", [graph.name(inputs[0]) + ":nchw", amounts], name + ":nchw")

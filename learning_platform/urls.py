@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
+from django.views.decorators.http import require_http_methods, require_POST
 from django.views.i18n import set_language
 
 from learning_platform.courses import tutor
@@ -11,19 +12,21 @@ from learning_platform.courses import views as courses
 from learning_platform.emotions import api, history, records
 from learning_platform.people import views as people
 
+form = require_http_methods(["GET", "HEAD", "POST"])  # Django's own forms take a PUT for a GET
+
 VISITOR = [
     path("privacy/", people.privacy, name="privacy"),
-    path("language/", login_not_required(set_language), name="language"),
+    path("language/", login_not_required(require_POST(set_language)), name="language"),
     path("register/", people.register, name="register"),
     path("register/sent/", people.register_sent, name="register_sent"),
     path("register/<str:token>/", people.register_finish, name="register_finish"),
-    path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/", form(auth.LoginView.as_view(redirect_authenticated_user=True)), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
-    path("password/forgotten/", people.PasswordForgotten.as_view(), name="password_reset"),
+    path("password/forgotten/", form(people.PasswordForgotten.as_view()), name="password_reset"),
     path("password/sent/", auth.PasswordResetDoneView.as_view(), name="password_reset_done"),
     path(
         "password/<str:uidb64>/<str:token>/",
-        auth.PasswordResetConfirmView.as_view(),
+        form(auth.PasswordResetConfirmView.as_view()),
         name="password_reset_confirm",
     ),
     path("password/set/", auth.PasswordResetCompleteView.as_view(), name="password_reset_complete"),
@@ -31,7 +34,7 @@ VISITOR = [
 ACCOUNT = [
     path("account/", people.account, name="account"),
     path("account/consent/", people.consent, name="consent"),
-    path("account/password/", auth.PasswordChangeView.as_view(), name="password_change"),
+    path("account/password/", form(auth.PasswordChangeView.as_view()), name="password_change"),
     path(
         "account/password/done/",
         auth.PasswordChangeDoneView.as_view(),
@@ -66,9 +69,7 @@ TUTOR = [
     path("tutor/lessons/<int:pk>/delete/", tutor.lesson_delete, name="lesson_delete"),
     path("tutor/lessons/<int:pk>/files/", tutor.file_add, name="file_add"),
     path("tutor/files/<int:pk>/delete/", tutor.file_delete, name="file_delete"),
-    path(
-        "tutor/modules/<int:pk>/students/<int:student>/", records.student, name="student_records"
-    ),
+    path("tutor/modules/<int:pk>/students/<int:student>/", records.student, name="student_records"),
     path(
         "tutor/modules/<int:pk>/students/<int:student>/emotions.csv",
         records.student_csv,

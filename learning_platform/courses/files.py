@@ -15,7 +15,11 @@ from PIL import Image
 
 from learning_platform.courses.models import LessonFile
 
-PICTURES = {"JPEG": ("image/jpeg", ".jpg"), "PNG": ("image/png", ".png"), "WEBP": ("image/webp", ".webp")}
+PICTURES = {
+    "JPEG": ("image/jpeg", ".jpg"),
+    "PNG": ("image/png", ".png"),
+    "WEBP": ("image/webp", ".webp"),
+}
 CHUNK = 2**16
 
 

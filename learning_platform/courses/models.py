@@ -105,9 +105,7 @@ class Enrolment(models.Model):
     class Meta:
         verbose_name = _("enrolment")
         verbose_name_plural = _("enrolments")
-        constraints = [
-            models.UniqueConstraint(fields=["course", "student"], name="enrolled_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["course", "student"], name="enrolled_once")]
 
     def __str__(self) -> str:
         return f"{self.student}: {self.course}"

@@ -32,9 +32,7 @@ def course(request: HttpRequest, pk: int) -> HttpResponse:
     shown = own_course(request, pk)
     recorded = {
         (row["module"], row["student"]): row["total"] / 60
-        for row in EmotionRecord.objects.filter(
-            module__course=shown, student__courses_taken=shown
-        )
+        for row in EmotionRecord.objects.filter(module__course=shown, student__courses_taken=shown)
         .values("module", "student")
         .annotate(total=Sum("seconds"))
     }

@@ -46,7 +46,12 @@ def timeline(records: Sequence[EmotionRecord], labels: Sequence[str]) -> dict:
         )
         x += COLUMN
     # A few records do not become giants: the drawing is as wide as 60 at least.
-    return {"columns": columns, "width": max(x, 60 * COLUMN), "height": HEIGHT, "column": COLUMN - 1}
+    return {
+        "columns": columns,
+        "width": max(x, 60 * COLUMN),
+        "height": HEIGHT,
+        "column": COLUMN - 1,
+    }
 
 
 def bars(parts: Sequence[Share]) -> list[dict]:

@@ -23,9 +23,7 @@ def _records(request: HttpRequest, pk: int, student: int, action: str):
     Raises:
       Http404: not an own course, or not a student of it.
     """
-    module = get_object_or_404(
-        own(request.user, Module, "course").select_related("course"), pk=pk
-    )
+    module = get_object_or_404(own(request.user, Module, "course").select_related("course"), pk=pk)
     person = get_object_or_404(User, pk=student, courses_taken=module.course)
     rows = EmotionRecord.objects.filter(module=module, student=person)
     rows = rows.select_related("student", "module__course", "lesson", "visit")

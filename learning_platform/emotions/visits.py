@@ -11,9 +11,16 @@ from learning_platform.emotions.models import EmotionRecord, Visit
 from learning_platform.emotions.support import is_due, support
 from learning_platform.people.models import User
 
-STATE = (
-    "last_sequence readings window_from window_seen window_absent sums streak_label streak"
-).split()
+STATE = [
+    "last_sequence",
+    "readings",
+    "window_from",
+    "window_seen",
+    "window_absent",
+    "sums",
+    "streak_label",
+    "streak",
+]
 
 
 class Reading(NamedTuple):
@@ -149,7 +156,7 @@ def delete_all(student: User) -> None:
         student.emotion_records.all().delete()
         student.support_events.all().delete()
         student.visits.all().delete()
-    truncate_log()
+        transaction.on_commit(truncate_log)
 
 
 def truncate_log() -> None:

@@ -38,7 +38,7 @@ class TaughtInline(admin.TabularInline):
 class PersonAdmin(UserAdmin):
     add_form = NewPersonForm
     list_display = ["email", "name", "role", "is_active", "last_login"]
-    list_filter = ["role", "is_active", "courses_taken", "courses_taught"]
+    list_filter = ["role", "is_active", "courses_taken"]
     search_fields = ["email", "name"]
     ordering = ["email"]
     readonly_fields = ["last_login", "date_joined"]

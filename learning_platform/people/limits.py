@@ -18,7 +18,7 @@ def client_ip(request: HttpRequest) -> str:
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     if settings.PROXIES and len(forwarded) >= settings.PROXIES:
         return forwarded[-settings.PROXIES].strip()
-    return request.META["REMOTE_ADDR"]
+    return request.META.get("REMOTE_ADDR") or "127.0.0.1"  # a local socket has no address
 
 
 def too_many(request: HttpRequest) -> bool:

@@ -7,87 +7,165 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Course',
+            name="Course",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=200, verbose_name='title')),
-                ('summary', models.TextField(blank=True, verbose_name='summary')),
-                ('published', models.BooleanField(default=True, verbose_name='published')),
-                ('open_to_all', models.BooleanField(default=False, help_text='Any student may join.', verbose_name='open to all')),
-                ('watched', models.JSONField(default=learning_platform.courses.models.default_watched, verbose_name='emotions to watch for')),
-                ('readings_in_row', models.PositiveSmallIntegerField(default=10, help_text='One reading a second.', validators=[django.core.validators.MinValueValidator(3), django.core.validators.MaxValueValidator(600)], verbose_name='readings in a row')),
-                ('pause_seconds', models.PositiveSmallIntegerField(default=10, validators=[django.core.validators.MinValueValidator(5), django.core.validators.MaxValueValidator(3600)], verbose_name='seconds between messages')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=200, verbose_name="title")),
+                ("summary", models.TextField(blank=True, verbose_name="summary")),
+                ("published", models.BooleanField(default=True, verbose_name="published")),
+                (
+                    "open_to_all",
+                    models.BooleanField(
+                        default=False, help_text="Any student may join.", verbose_name="open to all"
+                    ),
+                ),
+                (
+                    "watched",
+                    models.JSONField(
+                        default=learning_platform.courses.models.default_watched,
+                        verbose_name="emotions to watch for",
+                    ),
+                ),
+                (
+                    "readings_in_row",
+                    models.PositiveSmallIntegerField(
+                        default=10,
+                        help_text="One reading a second.",
+                        validators=[
+                            django.core.validators.MinValueValidator(3),
+                            django.core.validators.MaxValueValidator(600),
+                        ],
+                        verbose_name="readings in a row",
+                    ),
+                ),
+                (
+                    "pause_seconds",
+                    models.PositiveSmallIntegerField(
+                        default=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(5),
+                            django.core.validators.MaxValueValidator(3600),
+                        ],
+                        verbose_name="seconds between messages",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'course',
-                'verbose_name_plural': 'courses',
-                'ordering': ['title', 'id'],
+                "verbose_name": "course",
+                "verbose_name_plural": "courses",
+                "ordering": ["title", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Enrolment',
+            name="Enrolment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('since', models.DateTimeField(default=django.utils.timezone.now, verbose_name='since')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "since",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="since"),
+                ),
             ],
             options={
-                'verbose_name': 'enrolment',
-                'verbose_name_plural': 'enrolments',
+                "verbose_name": "enrolment",
+                "verbose_name_plural": "enrolments",
             },
         ),
         migrations.CreateModel(
-            name='Lesson',
+            name="Lesson",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=200, verbose_name='title')),
-                ('text', models.TextField(blank=True, help_text='Markdown.', verbose_name='text')),
-                ('video_link', models.URLField(blank=True, max_length=500, verbose_name='link to a video')),
-                ('position', models.PositiveSmallIntegerField(default=1, verbose_name='position')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=200, verbose_name="title")),
+                ("text", models.TextField(blank=True, help_text="Markdown.", verbose_name="text")),
+                (
+                    "video_link",
+                    models.URLField(blank=True, max_length=500, verbose_name="link to a video"),
+                ),
+                ("position", models.PositiveSmallIntegerField(default=1, verbose_name="position")),
             ],
             options={
-                'verbose_name': 'lesson',
-                'verbose_name_plural': 'lessons',
-                'ordering': ['position', 'id'],
+                "verbose_name": "lesson",
+                "verbose_name_plural": "lessons",
+                "ordering": ["position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='LessonFile',
+            name="LessonFile",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file', models.FileField(upload_to=learning_platform.courses.models.random_name, verbose_name='file')),
-                ('content_type', models.CharField(max_length=20)),
-                ('caption', models.CharField(help_text='What can be seen; it is read to those who cannot see it.', max_length=200, verbose_name='caption')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "file",
+                    models.FileField(
+                        upload_to=learning_platform.courses.models.random_name, verbose_name="file"
+                    ),
+                ),
+                ("content_type", models.CharField(max_length=20)),
+                (
+                    "caption",
+                    models.CharField(
+                        help_text="What can be seen; it is read to those who cannot see it.",
+                        max_length=200,
+                        verbose_name="caption",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Module',
+            name="Module",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=200, verbose_name='title')),
-                ('position', models.PositiveSmallIntegerField(default=1, verbose_name='position')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=200, verbose_name="title")),
+                ("position", models.PositiveSmallIntegerField(default=1, verbose_name="position")),
             ],
             options={
-                'verbose_name': 'module',
-                'verbose_name_plural': 'modules',
-                'ordering': ['position', 'id'],
+                "verbose_name": "module",
+                "verbose_name_plural": "modules",
+                "ordering": ["position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Progress',
+            name="Progress",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('done_at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("done_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
     ]

@@ -6,66 +6,107 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('courses', '0001_initial'),
+        ("courses", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='course',
-            name='tutors',
-            field=models.ManyToManyField(blank=True, limit_choices_to={'role': 'tutor'}, related_name='courses_taught', to=settings.AUTH_USER_MODEL, verbose_name='tutors'),
+            model_name="course",
+            name="tutors",
+            field=models.ManyToManyField(
+                blank=True,
+                limit_choices_to={"role": "tutor"},
+                related_name="courses_taught",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="tutors",
+            ),
         ),
         migrations.AddField(
-            model_name='enrolment',
-            name='course',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='courses.course', verbose_name='course'),
+            model_name="enrolment",
+            name="course",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                to="courses.course",
+                verbose_name="course",
+            ),
         ),
         migrations.AddField(
-            model_name='enrolment',
-            name='student',
-            field=models.ForeignKey(limit_choices_to={'role': 'student'}, on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL, verbose_name='student'),
+            model_name="enrolment",
+            name="student",
+            field=models.ForeignKey(
+                limit_choices_to={"role": "student"},
+                on_delete=django.db.models.deletion.CASCADE,
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="student",
+            ),
         ),
         migrations.AddField(
-            model_name='course',
-            name='students',
-            field=models.ManyToManyField(blank=True, related_name='courses_taken', through='courses.Enrolment', to=settings.AUTH_USER_MODEL, verbose_name='students'),
+            model_name="course",
+            name="students",
+            field=models.ManyToManyField(
+                blank=True,
+                related_name="courses_taken",
+                through="courses.Enrolment",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="students",
+            ),
         ),
         migrations.AddField(
-            model_name='lessonfile',
-            name='lesson',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='files', to='courses.lesson'),
+            model_name="lessonfile",
+            name="lesson",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="files",
+                to="courses.lesson",
+            ),
         ),
         migrations.AddField(
-            model_name='module',
-            name='course',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='modules', to='courses.course'),
+            model_name="module",
+            name="course",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="modules",
+                to="courses.course",
+            ),
         ),
         migrations.AddField(
-            model_name='lesson',
-            name='module',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='lessons', to='courses.module', verbose_name='module'),
+            model_name="lesson",
+            name="module",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="lessons",
+                to="courses.module",
+                verbose_name="module",
+            ),
         ),
         migrations.AddField(
-            model_name='progress',
-            name='lesson',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='progress', to='courses.lesson'),
+            model_name="progress",
+            name="lesson",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="progress",
+                to="courses.lesson",
+            ),
         ),
         migrations.AddField(
-            model_name='progress',
-            name='student',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='progress', to=settings.AUTH_USER_MODEL),
+            model_name="progress",
+            name="student",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="progress",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='enrolment',
-            constraint=models.UniqueConstraint(fields=('course', 'student'), name='enrolled_once'),
+            model_name="enrolment",
+            constraint=models.UniqueConstraint(fields=("course", "student"), name="enrolled_once"),
         ),
         migrations.AddConstraint(
-            model_name='progress',
-            constraint=models.UniqueConstraint(fields=('student', 'lesson'), name='done_once'),
+            model_name="progress",
+            constraint=models.UniqueConstraint(fields=("student", "lesson"), name="done_once"),
         ),
     ]

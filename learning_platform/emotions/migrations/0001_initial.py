@@ -6,72 +6,114 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('courses', '0001_initial'),
+        ("courses", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SupportEvent',
+            name="SupportEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.CharField(max_length=300)),
-                ('emotion', models.CharField(max_length=40)),
-                ('time', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('for_tutor', models.BooleanField(default=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("text", models.CharField(max_length=300)),
+                ("emotion", models.CharField(max_length=40)),
+                ("time", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("for_tutor", models.BooleanField(default=False)),
             ],
             options={
-                'ordering': ['-time', '-id'],
+                "ordering": ["-time", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='SupportMessage',
+            name="SupportMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.CharField(max_length=300, verbose_name='text')),
-                ('emotion', models.CharField(blank=True, help_text='Empty: for each of them.', max_length=40, verbose_name='emotion')),
-                ('active', models.BooleanField(default=True, verbose_name='in use')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("text", models.CharField(max_length=300, verbose_name="text")),
+                (
+                    "emotion",
+                    models.CharField(
+                        blank=True,
+                        help_text="Empty: for each of them.",
+                        max_length=40,
+                        verbose_name="emotion",
+                    ),
+                ),
+                ("active", models.BooleanField(default=True, verbose_name="in use")),
             ],
             options={
-                'verbose_name': 'message of support',
-                'verbose_name_plural': 'messages of support',
-                'ordering': ['id'],
+                "verbose_name": "message of support",
+                "verbose_name_plural": "messages of support",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Visit',
+            name="Visit",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('last_sequence', models.PositiveIntegerField(default=0)),
-                ('readings', models.PositiveIntegerField(default=0)),
-                ('window_from', models.DateTimeField(null=True)),
-                ('window_seen', models.PositiveIntegerField(default=0)),
-                ('window_absent', models.PositiveIntegerField(default=0)),
-                ('sums', models.JSONField(default=dict)),
-                ('streak_label', models.CharField(blank=True, max_length=40)),
-                ('streak', models.PositiveIntegerField(default=0)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("last_sequence", models.PositiveIntegerField(default=0)),
+                ("readings", models.PositiveIntegerField(default=0)),
+                ("window_from", models.DateTimeField(null=True)),
+                ("window_seen", models.PositiveIntegerField(default=0)),
+                ("window_absent", models.PositiveIntegerField(default=0)),
+                ("sums", models.JSONField(default=dict)),
+                ("streak_label", models.CharField(blank=True, max_length=40)),
+                ("streak", models.PositiveIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='EmotionRecord',
+            name="EmotionRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('time', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('seconds', models.FloatField()),
-                ('seen', models.PositiveIntegerField()),
-                ('absent', models.PositiveIntegerField()),
-                ('label', models.CharField(blank=True, max_length=40)),
-                ('probabilities', models.JSONField(default=dict)),
-                ('lesson', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='emotion_records', to='courses.lesson')),
-                ('module', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='emotion_records', to='courses.module')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("time", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("seconds", models.FloatField()),
+                ("seen", models.PositiveIntegerField()),
+                ("absent", models.PositiveIntegerField()),
+                ("label", models.CharField(blank=True, max_length=40)),
+                ("probabilities", models.JSONField(default=dict)),
+                (
+                    "lesson",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="emotion_records",
+                        to="courses.lesson",
+                    ),
+                ),
+                (
+                    "module",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="emotion_records",
+                        to="courses.module",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['time', 'id'],
+                "ordering": ["time", "id"],
             },
         ),
     ]

@@ -6,62 +6,97 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('courses', '0002_initial'),
-        ('emotions', '0001_initial'),
+        ("courses", "0002_initial"),
+        ("emotions", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='emotionrecord',
-            name='student',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='emotion_records', to=settings.AUTH_USER_MODEL),
+            model_name="emotionrecord",
+            name="student",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="emotion_records",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='supportevent',
-            name='lesson',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='support_events', to='courses.lesson'),
+            model_name="supportevent",
+            name="lesson",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="support_events",
+                to="courses.lesson",
+            ),
         ),
         migrations.AddField(
-            model_name='supportevent',
-            name='student',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='support_events', to=settings.AUTH_USER_MODEL),
+            model_name="supportevent",
+            name="student",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="support_events",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='supportmessage',
-            name='course',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='support_messages', to='courses.course'),
+            model_name="supportmessage",
+            name="course",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="support_messages",
+                to="courses.course",
+            ),
         ),
         migrations.AddField(
-            model_name='supportevent',
-            name='message',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='emotions.supportmessage'),
+            model_name="supportevent",
+            name="message",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="emotions.supportmessage",
+            ),
         ),
         migrations.AddField(
-            model_name='visit',
-            name='lesson',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='visits', to='courses.lesson'),
+            model_name="visit",
+            name="lesson",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="visits",
+                to="courses.lesson",
+            ),
         ),
         migrations.AddField(
-            model_name='visit',
-            name='student',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='visits', to=settings.AUTH_USER_MODEL),
+            model_name="visit",
+            name="student",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="visits",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='emotionrecord',
-            name='visit',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='records', to='emotions.visit'),
+            model_name="emotionrecord",
+            name="visit",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="records",
+                to="emotions.visit",
+            ),
         ),
         migrations.AddIndex(
-            model_name='supportevent',
-            index=models.Index(fields=['student', '-time'], name='emotions_su_student_f3e7ec_idx'),
+            model_name="supportevent",
+            index=models.Index(fields=["student", "-time"], name="emotions_su_student_f3e7ec_idx"),
         ),
         migrations.AddIndex(
-            model_name='emotionrecord',
-            index=models.Index(fields=['student', 'module', 'time'], name='emotions_em_student_a7024b_idx'),
+            model_name="emotionrecord",
+            index=models.Index(
+                fields=["student", "module", "time"], name="emotions_em_student_a7024b_idx"
+            ),
         ),
     ]
