@@ -121,6 +121,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "learning_platform.people.limits.client_ip"
+AXES_USERNAME_CALLABLE = "learning_platform.people.limits.login_name"
 AXES_LOCKOUT_CALLABLE = "learning_platform.people.views.locked_out"
 AXES_VERBOSE = False
 # Per address and hour: asking for an account or a new password.

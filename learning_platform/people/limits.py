@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 
-from learning_platform.people.models import Attempt
+from learning_platform.people.models import Attempt, normal_email
 
 
 def client_ip(request: HttpRequest) -> str:
@@ -30,3 +30,9 @@ def too_many(request: HttpRequest) -> bool:
         return True
     Attempt.objects.create(address=client_ip(request))
     return False
+
+
+def login_name(request: HttpRequest, credentials: dict | None) -> str:
+    """Whose failed log-ins are counted: an address in one spelling, whatever was typed."""
+    given = credentials or request.POST
+    return normal_email(given.get("username") or given.get("email") or "")

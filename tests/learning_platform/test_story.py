@@ -23,7 +23,7 @@ def live(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     live = Live(folder, make_model(folder / "model"))
     yield live
-    live.stop()
+    live.kill()
 
 
 @pytest.fixture
@@ -124,7 +124,9 @@ def check_requests(requests, url):
         assert given["probabilities"] is None or set(given["probabilities"]) == set(CLASSES)
     assert any(json.loads(body)["probabilities"] is None for body in readings)
     others = {path for path, body in bodies if not path.endswith("/readings/")}
-    assert all(re.fullmatch(r"/account/consent/|/lessons/\d+/visits/|/visits/\d+/end/", p) for p in others)
+    assert all(
+        re.fullmatch(r"/account/consent/|/lessons/\d+/visits/|/visits/\d+/end/", p) for p in others
+    )
     # A picture of the face has 2304 bytes at least.
     assert max(len(body) for _, body in bodies) < 400
 
@@ -150,10 +152,7 @@ def delete_all(page, tutor, live):
     tutor.reload()
     assert "Nora New" not in tutor.locator("main").inner_text()
     with sqlite3.connect(live.data / "db.sqlite3") as database:
+        person = database.execute("SELECT id FROM people_user WHERE email = ?", [EMAIL]).fetchone()
         for table in ("emotionrecord", "visit", "supportevent"):
-            rows = database.execute(
-                f"SELECT COUNT(*) FROM emotions_{table} t JOIN people_user u ON u.id = t.student_id "
-                "WHERE u.email = ?",
-                [EMAIL],
-            )
-            assert rows.fetchone() == (0,), table
+            query = f"SELECT COUNT(*) FROM emotions_{table} WHERE student_id = ?"
+            assert database.execute(query, person).fetchone() == (0,), table
