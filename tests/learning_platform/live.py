@@ -30,6 +30,10 @@ FLAGS = [
 ]
 
 
+# For npm: nothing can be had, at once.
+OFFLINE = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retries": "0"}
+
+
 class Live:
     """`python -m learning_platform` in a process of its own.
 
@@ -42,7 +46,7 @@ class Live:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.data, self.mail, self.temporary = folder / "data", folder / "mail", folder / "tmp"
-        self.temporary.mkdir(parents=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
         environment = {
             **{n: v for n, v in os.environ.items() if not n.startswith("LEARNING_PLATFORM_")},
             "LEARNING_PLATFORM_MAIL_FOLDER": str(self.mail),
