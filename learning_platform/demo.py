@@ -84,8 +84,8 @@ def _course(people: dict[str, User]) -> None:
         position=1,
         title=_("What an expression does not say"),
         text=_(
-            "A smile may be polite, a frown may be thought. People name seven posed expressions "
-            "alike in about **two of three** pictures.\n\n"
+            "A smile may be polite, a frown may be thought. Of the pictures that this network "
+            "learned from, people name about **two of three** as their labels do.\n\n"
             "- A probability is not a feeling.\n"
             "- A mean hides what changed.\n"
             "- Who is asked to smile, smiles."
