@@ -34,11 +34,12 @@ START_SECONDS = 60  # until the platform answers
 
 
 class Student(NamedTuple):
-    """What a browser would know: the visit and the cookies' values."""
+    """What a browser would know: the visit, its token, and the cookies' values."""
 
     visit: int
+    visit_token: str
     session: str
-    token: str
+    csrf: str
 
 
 class Sent(NamedTuple):
@@ -60,6 +61,7 @@ def make_school(count: int) -> list[Student]:
 
     from learning_platform.courses.models import Course, Enrolment, Lesson, Module
     from learning_platform.emotions.models import Visit
+    from learning_platform.emotions.visits import token
     from learning_platform.people.models import Consent, User
 
     store = import_module(settings.SESSION_ENGINE).SessionStore
@@ -79,7 +81,8 @@ def make_school(count: int) -> list[Student]:
             session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
             session[HASH_SESSION_KEY] = user.get_session_auth_hash()
             session.create()
-            students.append(Student(visit.pk, session.session_key, _get_new_csrf_string()))
+            csrf = _get_new_csrf_string()
+            students.append(Student(visit.pk, token(visit), session.session_key, csrf))
     connections.close_all()
     return students
 
@@ -131,8 +134,9 @@ def request_bytes(student: Student, sequence: int, classes: list[str]) -> bytes:
     body = json.dumps({"sequence": sequence, "probabilities": probabilities})
     head = (
         f"POST /visits/{student.visit}/readings/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Cookie: sessionid={student.session}; csrftoken={student.token}\r\n"
-        f"X-CSRFToken: {student.token}\r\nContent-Type: application/json\r\n"
+        f"Cookie: sessionid={student.session}; csrftoken={student.csrf}\r\n"
+        f"X-CSRFToken: {student.csrf}\r\nX-Visit-Token: {student.visit_token}\r\n"
+        f"Content-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return (head + body).encode()

@@ -5,6 +5,8 @@ import logging
 import math
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core import signing
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -38,7 +40,7 @@ def model_file(request: HttpRequest, version: str) -> HttpResponse:
 
 @require_POST
 def start_visit(request: HttpRequest, pk: int) -> HttpResponse:
-    """Begins to read a lesson with the camera on. -> {"visit": id}"""
+    """Begins to read a lesson with the camera on. -> {"visit": id, "token": ...}"""
     lesson = lesson_for(request.user, pk)
     if not request.user.is_student:
         raise Http404
@@ -46,22 +48,28 @@ def start_visit(request: HttpRequest, pk: int) -> HttpResponse:
         return _error("no consent to the camera", 403)
     visits.end_all(request.user, timezone.now())
     visit = Visit.objects.create(student=request.user, lesson=lesson)
-    return JsonResponse({"visit": visit.pk}, status=201)
+    return JsonResponse({"visit": visit.pk, "token": visits.token(visit)}, status=201)
 
 
+@login_not_required  # the visit's token tells who it is
 @require_POST
 def reading(request: HttpRequest, pk: int) -> HttpResponse:
     """One second of a visit; answered once it is on disk.
 
-    Body: {"sequence": 1, 2, ..., "probabilities": {label: p} or null without a face}. One sent
-    again, because its answer was lost, counts once. -> {"message": text of support, or ""}
+    Header X-Visit-Token: what `start_visit` answered. Body: {"sequence": 1, 2, ...,
+    "probabilities": {label: p} or null without a face}. One sent again, because its answer was
+    lost, counts once. -> {"message": text of support, or ""}
     """
+    try:
+        student = visits.student_of(request.headers.get("X-Visit-Token", ""), pk)
+    except signing.BadSignature as error:
+        raise Http404 from error
     try:
         given = _parse(request.body)
     except ValueError as error:
         return _error(str(error), 400)
     try:
-        answer = writer.store(visits.Reading(pk, request.user.pk, *given))
+        answer = writer.store(visits.Reading(pk, student, *given))
     except Exception:  # the browser sends it again
         log.exception("a reading could not be stored")
         return _error("not stored, send it again", 503)

@@ -6,6 +6,7 @@ Whoever sent a reading gets an answer once the transaction that holds it is on d
 
 import queue
 import threading
+import time
 from concurrent.futures import Future
 
 from django.db import connections
@@ -14,6 +15,7 @@ from django.utils import timezone
 from learning_platform.emotions.visits import Answer, Reading, apply
 
 MOST = 256  # readings in one transaction
+GATHER_SECONDS = 0.02  # others have so long to join: a transaction of one costs as much as of ten
 WAIT_SECONDS = 40  # longer than SQLite's own time-out
 
 _waiting: "queue.SimpleQueue[tuple[Reading, Future] | None]" = queue.SimpleQueue()
@@ -63,15 +65,15 @@ def _run() -> None:
 
 def _next_batch() -> list[tuple[Reading, Future]]:
     """What waits now, at least one; empty when the writer is to stop."""
-    batch = []
-    item = _waiting.get()
-    while item is not None:
-        batch.append(item)
-        if len(batch) == MOST or _waiting.empty():
-            return batch
-        item = _waiting.get()
-    if batch:
-        _waiting.put(None)
+    batch = [_waiting.get()]
+    if batch[0] is not None:
+        time.sleep(GATHER_SECONDS)
+    while batch[-1] is not None and len(batch) < MOST and not _waiting.empty():
+        batch.append(_waiting.get())
+    if batch[-1] is None:  # stop() asks: once with what came before, then with nothing
+        batch.pop()
+        if batch:
+            _waiting.put(None)
     return batch
 
 

@@ -3,18 +3,19 @@
 export class Readings {
   // address: where visits begin; told: {message(text), offline(), over()}.
   constructor(address, token, told) {
-    Object.assign(this, { address, token, told, waiting: [], sequence: 0, visit: null });
+    Object.assign(this, { address, token, told, waiting: [], sequence: 0, visit: null, visitToken: '' });
   }
 
   post(address, body, keepalive = false) {
     const headers = { 'X-CSRFToken': this.token, 'Content-Type': 'application/json' };
+    if (this.visit !== null) headers['X-Visit-Token'] = this.visitToken;
     return fetch(address, { method: 'POST', headers, body: JSON.stringify(body), keepalive });
   }
 
   async start() {
     const response = await this.post(this.address, {});
     if (response.status !== 201) throw new Error(`visit: ${response.status}`);
-    this.visit = (await response.json()).visit;
+    ({ visit: this.visit, token: this.visitToken } = await response.json());
     [this.sequence, this.waiting] = [0, []];
   }
 

@@ -67,6 +67,7 @@ class School:
         client = self.client(student)
         response = client.post(f"/lessons/{lesson.pk}/visits/")
         assert response.status_code == 201
+        client.defaults["HTTP_X_VISIT_TOKEN"] = response.json()["token"]
         return client, response.json()["visit"]
 
 

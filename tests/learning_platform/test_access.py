@@ -56,7 +56,7 @@ RULES = {
     "history_delete": rule(STUDENTS, (302, 302, 302, 302, 404, 404, 404)),
     "model_file": rule(SIGNED_IN, NOT_METHOD),
     "start_visit": rule(NOT_METHOD, (302, 201, 403, 404, 404, 404, 404)),  # sue did not consent
-    "reading": rule(NOT_METHOD, (302, 400, 400, 400, 400, 400, 400)),  # an empty one
+    "reading": rule(NO, 404),  # without the visit's token
     "end_visit": rule(NOT_METHOD, (302, 204, 404, 404, 404, 404, 404)),  # it is sam's
     "frame": rule(NOT_METHOD, (302, 403, 403, 403, 404, 404, 404)),  # nobody agreed to that
     "tutor_course": rule(TUTOR, NOT_METHOD),
@@ -174,13 +174,31 @@ def test_administration_has_no_emotions(school):
     assert not registered & {"EmotionRecord", "Visit", "SupportEvent", "Consent"}
 
 
-def test_readings_of_another_student_are_refused(school):
-    """The body is right, only the student is not: as if there were no such visit."""
+def test_readings_need_the_token_of_their_visit(school):
+    """The body is right, only who sends it is not: as if there were no such visit."""
     client, visit = school.visit(school.sam, school.lesson)
+    other, others = school.visit(school.sue, school.lesson)
     assert post_reading(client, visit, 1, "happy").status_code == 200
-    for other in (school.sue, school.sid, school.tutor, school.admin):
-        assert post_reading(school.client(other), visit, 2, "happy").status_code == 404
-    assert post_reading(client, visit + 1, 2, "happy").status_code == 404
+    assert post_reading(other, visit, 2, "happy").status_code == 404
+    assert post_reading(client, others, 2, "happy").status_code == 404
+    assert post_reading(school.client(school.sam), visit, 2, "happy").status_code == 404
+    forged = client.defaults["HTTP_X_VISIT_TOKEN"][:-1]
+    assert (
+        post_reading(
+            school.client(school.sam, HTTP_X_VISIT_TOKEN=forged), visit, 2, "happy"
+        ).status_code
+        == 404
+    )
+
+
+def test_a_token_is_worth_nothing_after_the_log_out(school):
+    client, visit = school.visit(school.sam, school.lesson)
+    client.post("/logout/")
+    assert post_reading(client, visit, 1, "happy").status_code == 404
+    client, visit = school.visit(school.sam, school.lesson)
+    school.sam.is_active = False
+    school.sam.save()
+    assert post_reading(client, visit, 1, "happy").status_code == 404
 
 
 def test_tutor_sees_no_student_of_another_course(school):
