@@ -19,7 +19,8 @@ class ModuleInline(admin.TabularInline):
 class EnrolmentInline(admin.TabularInline):
     model = Enrolment
     extra = 0
-    autocomplete_fields = ["student"]
+    raw_id_fields = ["student"]  # a window with a search; a list of all students would be long
+    readonly_fields = ["since"]
 
 
 @admin.register(Course)
@@ -27,7 +28,6 @@ class CourseAdmin(admin.ModelAdmin):
     list_display = ["title", "published", "open_to_all"]
     list_filter = ["published", "open_to_all", "tutors"]
     search_fields = ["title", "summary"]
-    autocomplete_fields = ["tutors"]
     fields = ["title", "summary", "published", "open_to_all", "tutors"]
     inlines = [ModuleInline, EnrolmentInline]
 
@@ -60,7 +60,8 @@ class EnrolmentAdmin(admin.ModelAdmin):
     list_display = ["student", "course", "since"]
     list_filter = ["course"]
     search_fields = ["student__email", "student__name", "course__title"]
-    autocomplete_fields = ["student", "course"]
+    raw_id_fields = ["student"]
+    readonly_fields = ["since"]
 
 
 @admin.register(SupportMessage)

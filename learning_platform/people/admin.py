@@ -22,7 +22,7 @@ class NewPersonForm(AdminUserCreationForm):
 class TakenInline(admin.TabularInline):
     model = Enrolment
     extra = 0
-    autocomplete_fields = ["course"]
+    readonly_fields = ["since"]
     verbose_name = _("course taken")
     verbose_name_plural = _("courses taken")
 

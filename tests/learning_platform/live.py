@@ -121,12 +121,13 @@ def launch(playwright, film: Path | None = None):
     return playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
 
 
-def log_in(page, live: Live, who: str) -> None:
-    page.goto(live.url + "/login/")
+def log_in(page, live: Live, who: str, url: str = "") -> None:
+    url = url or live.url
+    page.goto(url + "/login/")
     page.get_by_label("E-mail address").fill(who)
     page.get_by_label("Password").fill(live.passwords[who])
     page.locator("main").get_by_role("button", name="Log in").click()
-    page.wait_for_url(live.url + "/")
+    page.wait_for_url(url + "/")
 
 
 def shot(page, name: str) -> None:
