@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from learning_platform import browser_files, expression_model
-from tests.learning_platform.live import OFFLINE, Live, require_npm
+from tests.learning_platform.live import require_npm
 from tests.learning_platform.model_folder import make_model
 
 ROOT = Path(__file__).parents[2]
@@ -101,13 +101,14 @@ def test_jaxvision_does_not_know_the_platform():
         assert "learning_platform" not in file.read_text(), file
 
 
-def test_the_demo_is_made_once(tmp_path):
-    """Without npm: it says so, serves all the same, and prints the passwords only once."""
-    model = make_model(tmp_path / "model")
-    offline = {**OFFLINE, "npm_config_cache": str(tmp_path / "npm")}
-    first = Live(tmp_path / "a", model, **offline)
-    first.kill()
-    assert len(first.passwords) == 5 and "second way" in first.log.read_text()
-    again = Live(tmp_path / "a", model, **offline)
-    again.kill()
-    assert again.passwords == {} and "serving at" in again.log.read_text()
+def test_the_demo_is_made_once(database):
+    from django.test import Client
+
+    from learning_platform import demo
+
+    passwords = demo.fill()
+    assert [role for role, _, _ in passwords] == ["Administrator", "Tutor", *["Student"] * 3]
+    for _, email, password in passwords:
+        sent = Client().post("/login/", {"username": email, "password": password})
+        assert sent.status_code == 302
+    assert demo.fill() == []

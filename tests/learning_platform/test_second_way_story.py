@@ -27,6 +27,7 @@ def film(shared_data, tmp_path):
 
 
 def test_pictures_are_sent_only_after_a_second_consent_and_nowhere_kept(live, film):
+    assert "second way" in live.log.read_text()  # whoever starts it is told
     with sync_api.sync_playwright() as playwright:
         browser = launch(playwright, film)
         page = browser.new_page()
