@@ -13,9 +13,10 @@ from ml_collections import config_flags
 
 from jaxvision import failures, workdir
 from jaxvision.check_config import check
+from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "export_weights")
+MODES = ("train", "evaluate", "predict", "export", "export_weights")
 HELP = """\
 Trains, evaluates and uses five vision systems.
 
@@ -23,6 +24,7 @@ Trains, evaluates and uses five vision systems.
   python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
   python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
   python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
+  python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
   python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
 
 Every argument is --name=value:
@@ -41,7 +43,9 @@ def define_flags() -> flags.FlagValues:
     """Our flags, anew for each call of `main`."""
     values = flags.FlagValues()
     define = {"flag_values": values}
-    flags.DEFINE_string("workdir", "", "The run's folder.", **define)
+    flags.DEFINE_string(
+        "workdir", "", "The run's folder, or (evaluate, predict) an exported model's.", **define
+    )
     flags.DEFINE_enum("mode", "train", MODES, "The job.", **define)
     splits = ["train", "val", "test", "all"]
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
@@ -49,10 +53,20 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "step", 0, "evaluate, predict: the checkpoint to use; 0: the best.", lower_bound=0, **define
     )
-    flags.DEFINE_string(
-        "output", "", "predict, export_weights: where to; '': into the workdir.", **define
-    )
+    flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.", **define)
+    _define_export_flags(define)
     return values
+
+
+def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "evaluate, predict: onnx runs an exported model.onnx."
+    flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
+    dtypes = ["float32", "float16"]
+    flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
+    about = "export: weights of model.onnx; beside: it reads weights.safetensors."
+    flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], about, **define)
+    about = "export: a text on data, terms and limits for the model card."
+    flags.DEFINE_string("notes", "", about, **define)
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -89,7 +103,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         if given:
             config_flags.DEFINE_config_file("config", **define)
         else:
-            config = workdir.read_config(values.workdir)
+            config = read_config(values.workdir)
             config_flags.DEFINE_config_dict("config", config, **define)
         rest = values(argv)
         values.config.lock()
@@ -111,20 +125,28 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
 
 def find_job(values: flags.FlagValues) -> Callable[[], None]:
     """What the flags ask for; the heavy imports wait until the flags are known to be right."""
-    workdir.keep_compiled_programs()
     config, folder = values.config, values.workdir
+    if values.mode == "predict":  # which may go without jax
+        from jaxvision.predict import predict_files
+
+        where = (values.input, values.output, values.step, values.engine)
+        return lambda: predict_files(config, folder, *where)
+    workdir.keep_compiled_programs()
+    if values.mode == "evaluate":
+        from jaxvision.evaluate import evaluate_workdir
+
+        what = (values.split, values.step, values.engine, values.output)
+        return lambda: evaluate_workdir(config, folder, *what)
+    check_is_run(folder)
     if values.mode == "train":
         from jaxvision.train import train
 
         return lambda: train(config, folder)
-    if values.mode == "evaluate":
-        from jaxvision.evaluate import evaluate_workdir
+    if values.mode == "export":
+        from jaxvision.export.write import Options, export_model
 
-        return lambda: evaluate_workdir(config, folder, values.split, values.step)
-    if values.mode == "predict":
-        from jaxvision.predict import predict_files
-
-        return lambda: predict_files(config, folder, values.input, values.output, values.step)
+        options = Options(values.weights_dtype, values.onnx_weights, values.notes)
+        return lambda: export_model(config, folder, values.output, values.step, options)
     from jaxvision.export.encoder_weights import export_weights
 
     return lambda: export_weights(config, folder, values.output)

@@ -1,6 +1,7 @@
 """Evaluation of a split: in the training loop, and on its own (`--mode=evaluate`)."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,13 @@ from ml_collections import ConfigDict
 
 from jaxvision import logs, memory
 from jaxvision.console import say
+from jaxvision.engine import Engine, open_engine, read_config
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
+from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured, Report
-from jaxvision.trained import load_trained
+from jaxvision.tasks import find_system
 
 
 def batch_size(config: ConfigDict) -> int:
@@ -57,23 +60,56 @@ def _wide(value):
     return value.astype(np.int64 if np.issubdtype(value.dtype, np.integer) else np.float64)
 
 
-def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0) -> None:
-    """Judges a checkpoint of the workdir on a split; prints it, writes evaluation.json and figures.
+class Judge(NamedTuple):
+    """What a split is judged with.
 
-    Args:
-      config: the run's config, with any overrides (`data.path`: another data set).
-      workdir: the run's folder.
-      split: train, val, test, or all: every example found.
-      step: the checkpoint's; 0: the best.
+    Attributes:
+      report: of the task.
+      metrics: (variables, batch, key) -> Measured.
+      variables: that `metrics` and `report.draw` take.
+      mesh: the devices that batches are put on.
+    """
+
+    report: Report
+    metrics: Callable[..., Measured]
+    variables: Any
+    mesh: Any
+
+
+def make_judge(config: ConfigDict, engine: Engine) -> Judge:
+    """The judge of a run's model, or of an exported one, of which only the outputs are known."""
+    trained = engine.trained
+    if trained is not None:
+        metrics = jax.jit(trained.task.model.metrics)
+        return Judge(trained.task.report, metrics, trained.variables, trained.mesh)
+    report = find_system(config.task).make_report(config, engine.info)
+    inputs_of, measure_outputs = jax.jit(report.inputs), jax.jit(report.measure)
+
+    def metrics(variables, batch, key):
+        del variables, key
+        return measure_outputs(engine.predict(inputs_of(batch)), batch)
+
+    return Judge(report, metrics, {}, make_mesh({}))
+
+
+class Judged(NamedTuple):
+    """A split that was judged."""
+
+    dataset: Dataset
+    feed: loader.Feed
+    measured: Measured
+    values: dict[str, float]
+
+
+def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) -> Judged:
+    """Measures a split of the config's data, or 'all' of it.
 
     Raises:
-      UserError: nothing trained there, no such split, no such checkpoint.
+      UserError: there is no such split, or the data does not fit the model.
     """
     size = batch_size(config)
-    trained = load_trained(config, workdir, step)
-    model, report = trained.task.model, trained.task.report
     memory.refuse_pictures(config, "eval.batch_size", size)
-    dataset = report.adapt(loader.load_dataset(config))
+    dataset = judge.report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
         dataset = dataset._replace(splits={"all": _merged(dataset)})
@@ -83,22 +119,51 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
             "choose one of them, or --split=all"
         )
     memory.refuse_batch(dataset.splits[split], "eval.batch_size", size)
-    feed = loader.open_feed(dataset, split, config, trained.mesh)
-    measured = measure(jax.jit(model.metrics), trained.variables, feed, size, config.seed)
-    values = report.metrics(measured, trained.fitted)
-    tables = report.tables(measured, trained.fitted)
-    data = logs.about_data(dataset, config, workdir)
-    result = logs.Evaluation(split, trained.step, feed.split.examples, data, values, tables)
+    feed = loader.open_feed(dataset, split, config, judge.mesh)
+    measured = measure(judge.metrics, judge.variables, feed, size, config.seed)
+    return Judged(dataset, feed, measured, judge.report.metrics(measured, engine.fitted))
+
+
+def evaluate_workdir(
+    config: ConfigDict,
+    workdir: str,
+    split: str,
+    step: int = 0,
+    engine: str = "auto",
+    output: str = "",
+) -> None:
+    """Judges a model on a split; prints it, writes evaluation.json and figures.
+
+    Args:
+      config: the run's config, with any overrides (`data.path`: another data set).
+      workdir: the run's folder, or an exported model's.
+      split: train, val, test, or all: every example found.
+      step: the checkpoint's; 0: the best.
+      engine: see `open_engine`.
+      output: the folder for results; '' is the workdir, or, of an exported model, which stays as
+        it was exported, <workdir>/evaluation.
+
+    Raises:
+      UserError: nothing trained there, no such split, no such checkpoint.
+    """
+    model = open_engine(config, workdir, engine, step)
+    judge = make_judge(config, model)
+    report, fitted = judge.report, model.fitted
+    dataset, feed, measured, values = judge_split(config, model, judge, split)
+    tables = report.tables(measured, fitted)
+    data = logs.about_data(dataset, config, read_config(workdir))
+    result = logs.Evaluation(split, model.step, feed.split.examples, data, values, tables)
     logs.say_evaluation(result, report.headline)
     rows = figure_rows(feed, config.eval.figure_rows)
-    drawn = draw(report, trained.variables, rows, config.seed, trained.fitted)
-    figures = {**drawn, **report.figures(measured, trained.fitted)}
+    figures = draw(report, judge.variables, rows, config.seed, fitted)
+    folder = output or (workdir if model.trained else str(Path(workdir) / "evaluation"))
     try:
-        logs.write_evaluation(workdir, result)
-        for name, image in figures.items():
-            logs.save_figure(workdir, f"{split}_{name}", trained.step, image)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        logs.write_evaluation(folder, result)
+        for name, image in {**figures, **report.figures(measured, fitted)}.items():
+            logs.save_figure(folder, f"{split}_{name}", model.step, image)
     except OSError as error:
-        say(f"not written: evaluation.json and figures, as {workdir}: {error.strerror or error}")
+        say(f"not written: evaluation.json and figures, as {folder}: {error.strerror or error}")
 
 
 def draw(

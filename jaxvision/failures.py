@@ -14,6 +14,8 @@ EXTRAS = {
     "cv2": "faces",
     "h5py": "tracks",
     "keras": "pretrained",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "openskill": "votes",
     "rasterio": "geo",
     "shapely": "geo",

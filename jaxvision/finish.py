@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jaxvision import evaluate, logs
+from jaxvision import workdir as workdir_lib
 from jaxvision.console import say
 from jaxvision.input_pipeline import loader
 from jaxvision.run import Run
@@ -61,7 +62,7 @@ def _test(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
     for name, image in report.figures(measured, fitted).items():
         log.figure(run.total_steps, f"test_{name}", image)
     tables = report.tables(measured, fitted)
-    data = logs.about_data(run.dataset, run.config, run.workdir)
+    data = logs.about_data(run.dataset, run.config, workdir_lib.read_config(run.workdir))
     result = logs.Evaluation("test", trained.step, feed.split.examples, data, values, tables)
     logs.say_evaluation(result, report.headline)
     logs.write_evaluation(run.workdir, result)

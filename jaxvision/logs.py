@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from clu import parameter_overview
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -23,6 +22,8 @@ from jaxvision.workdir import overrides, write_json
 
 def write_parameters(workdir: str | Path, params: Any) -> None:
     """A table of every parameter array in parameters.txt: name, shape, size, mean and spread."""
+    from clu import parameter_overview  # flax with it, which an exported model does without
+
     overview = parameter_overview.get_parameter_overview(params)
     (Path(workdir) / "parameters.txt").write_text(overview + "\n")
 
@@ -167,14 +168,14 @@ class Evaluation(NamedTuple):
     tables: dict[str, list[dict[str, Any]]]
 
 
-def about_data(dataset: Dataset, config: ConfigDict, workdir: str) -> dict[str, Any]:
+def about_data(dataset: Dataset, config: ConfigDict, saved: ConfigDict) -> dict[str, Any]:
     """Which data were judged, and what of the config was another than the run's."""
     path = config.data.get("path", "")
     return {
         "source": dataset.source,
         "path": os.path.abspath(os.path.expanduser(path)) if path else "",
         "fingerprint": dataset.fingerprint,
-        "config": overrides(config, workdir),
+        "config": overrides(config, saved),
     }
 
 

@@ -11,19 +11,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision.console import duration, say
+from jaxvision.engine import make_apply, open_engine
 from jaxvision.errors import FileError, UserError
 from jaxvision.input_pipeline.folders import in_order, left_out, read_folder
 from jaxvision.input_pipeline.images import decode_image
 from jaxvision.input_pipeline.parallel import cpu_threads, in_threads
 from jaxvision.task import Predictor, Prepared
-from jaxvision.trained import load_trained, make_apply
 
 AHEAD = 2  # pictures a thread that are read before they are needed, or wait to be written
 NOTHING = Prepared(np.zeros((0, 1), np.uint8), None)
 
 
 def predict_files(
-    config: ConfigDict, workdir: str, source: str, output: str, step: int = 0
+    config: ConfigDict,
+    workdir: str,
+    source: str,
+    output: str,
+    step: int = 0,
+    engine: str = "auto",
 ) -> None:
     """Predicts one file, or every one in a folder, into the folder `output`.
 
@@ -32,21 +37,22 @@ def predict_files(
 
     Args:
       config: the run's config; `predict` holds the options.
-      workdir: the run's folder.
+      workdir: the run's folder, or an exported model's.
       source: a file, or a folder.
       output: a folder; '' is <workdir>/predictions.
       step: the checkpoint's; 0: the best.
+      engine: see `open_engine`.
 
     Raises:
       UserError: no such input, nothing usable in it, nothing trained in the workdir.
     """
     folder = Path(output or Path(workdir) / "predictions")
     _check_paths(source, folder)
-    trained = load_trained(config, workdir, step)
-    predictor = trained.task.predictor
+    model = open_engine(config, workdir, engine, step)
+    predictor = model.predictor
     files = _list_files(source, predictor.extensions)
-    apply = make_apply(trained, config.predict.batch_size)
-    work = Work(predictor, apply, folder, trained.fitted, config.data.range)
+    apply = make_apply(model, config.predict.batch_size)
+    work = Work(predictor, apply, folder, model.fitted, config.data.range)
     records, failed, cut, start = [], [], [], time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +76,7 @@ def predict_files(
     predictor.collect(records, folder)
     seconds = time.perf_counter() - start
     say(
-        f"{len(records)} of {len(files)} files predicted by step {trained.step} into {folder} "
+        f"{len(records)} of {len(files)} files predicted by step {model.step} into {folder} "
         f"({len(files) / seconds:.1f} a second)"
     )
     if failed or cut:

@@ -13,6 +13,7 @@ from jaxvision import logs, memory, optimizers
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.console import say
 from jaxvision.errors import UserError
+from jaxvision.exported import folder as exported_folder
 from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.models import encoder_options, encoders
 from jaxvision.sharding import replicated
@@ -99,9 +100,15 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
 
 
 def _init_from(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
-    """`variables` with all arrays of another run's best checkpoint whose name and shape fit."""
+    """`variables` with all arrays of another run's best checkpoint, or an exported model, that fit.
+
+    An array fits one of the same name and shape.
+    """
     source = run.config.init_from
-    loaded = flatten_dict(trained_variables(source, run.mesh), sep="/")
+    if exported_folder.is_exported(source):
+        loaded = exported_folder.read_variables(exported_folder.read(source))
+    else:
+        loaded = flatten_dict(trained_variables(source, run.mesh), sep="/")
     own = flatten_dict(variables, sep="/")
     fitting = {
         name: loaded[name]

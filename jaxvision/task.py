@@ -158,6 +158,8 @@ class Predictor(NamedTuple):
         writes what `write` would. `apply` takes an iterable of (key, inputs [N, *input_shape]) and
         yields (key, outputs) for each, in order, reading a few ahead (`batching.apply_in_batches`).
       extensions: of the files that can be read, in lower case; others in a folder are no input.
+      meaning: {'images' or an output's name: in words, how a picture becomes inputs, and what the
+        numbers of an output are}: for who uses an exported model without this code.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
         nothing in the answer has an outline.
     """
@@ -172,6 +174,7 @@ class Predictor(NamedTuple):
     streams: Callable[..., bool] = lambda path: False
     stream: Callable[..., dict[str, Any]] | None = None
     geojson: Callable[..., dict[str, Any]] | None = None
+    meaning: dict[str, str] = {}
 
 
 class Task(NamedTuple):

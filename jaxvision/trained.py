@@ -1,6 +1,9 @@
 """A trained model, taken from a workdir and ready for use."""
 
+import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +29,8 @@ class Trained(NamedTuple):
       fitted: what validation chose (a threshold, ...).
       step: the checkpoint's step.
       mesh: the devices that hold the variables.
+      info: the data set's facts.
+      digest: changes with the checkpoint; hexadecimal digits.
     """
 
     task: Task
@@ -33,6 +38,8 @@ class Trained(NamedTuple):
     fitted: dict[str, float]
     step: int
     mesh: Mesh
+    info: dict[str, Any]
+    digest: str
 
 
 def load_trained(config: ConfigDict, workdir: str, step: int = 0) -> Trained:
@@ -47,10 +54,18 @@ def load_trained(config: ConfigDict, workdir: str, step: int = 0) -> Trained:
       UserError: nothing was trained there, that step is not kept, or the config describes another
         model.
     """
-    workdir_lib.check_model(config, workdir)
+    workdir_lib.check_same_model(config, workdir_lib.read_config(workdir), workdir)
     mesh = make_mesh({})
     step, (notes, variables) = _first_intact(config, workdir, step, mesh)
-    return Trained(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
+    task, digest = find_task(config, notes["info"]), _digest(workdir, step)
+    return Trained(task, variables, notes["fitted"], step, mesh, notes["info"], digest)
+
+
+def _digest(workdir: str, step: int) -> str:
+    folder = Path(workdir)
+    saved = (folder / "checkpoints" / str(step)).stat().st_mtime_ns
+    text = f"{step} {saved} {(folder / 'config.json').read_text()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def trained_variables(workdir: str, mesh: Mesh) -> dict[str, Any]:
@@ -87,19 +102,26 @@ def _first_intact(
     return step, loaded
 
 
-def make_apply(trained: Trained, batch_size: int) -> Callable[[Iterable], Iterator]:
-    """Returns apply((key, inputs) ...) -> (key, outputs) ..., in batches spread over all devices.
-
-    Args:
-      trained: whose `Model.predict` is used.
-      batch_size: inputs in a batch.
-    """
+def make_predict(trained: Trained) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+    """Returns predict(inputs [n, ...]) -> {name: array [n, ...]}, a batch over all devices."""
     program, mesh = jax.jit(trained.task.model.predict), trained.mesh
 
     def predict(inputs: np.ndarray) -> dict[str, jax.Array]:
         return program(trained.variables, shard_batch(mesh, inputs))
 
-    def apply(pictures: Iterable) -> Iterator:
-        return batching.apply_in_batches(predict, pictures, batch_size, mesh.size)
+    return predict
 
-    return apply
+
+def make_apply(trained: Trained, batch_size: int) -> Callable[[Iterable], Iterator]:
+    """Returns apply((key, inputs) ...) -> (key, outputs) ..., as `Predictor.stream` takes it.
+
+    Args:
+      trained: whose `Model.predict` is used.
+      batch_size: inputs in a batch.
+    """
+    return functools.partial(
+        batching.apply_in_batches,
+        make_predict(trained),
+        batch_size=batch_size,
+        devices=trained.mesh.size,
+    )

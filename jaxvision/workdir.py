@@ -79,6 +79,11 @@ def read_config(workdir: str) -> ConfigDict:
     if not isinstance(fields, dict):
         raise UserError(f"{path} holds no config, but {fields!r:.40}: restore it or begin anew")
     fields.pop(BEGUN, None)
+    return as_config(fields, path)
+
+
+def as_config(fields: dict[str, Any], path: Path) -> ConfigDict:
+    """A config out of the JSON file `path`, over today's defaults for fields that came since."""
     return over_defaults(_tuples(fields), os.fspath(path))
 
 
@@ -160,23 +165,23 @@ def _length(config: ConfigDict) -> dict[str, Any]:
     return {**train, "early_stop_epochs": config.early_stop_epochs}
 
 
-def overrides(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """{field: value} in which a config differs from that of the workdir."""
-    own, given = flatten(read_config(workdir)), flatten(config)
+def overrides(config: ConfigDict, saved: ConfigDict) -> dict[str, Any]:
+    """{field: value} in which a config differs from the one that was saved with the model."""
+    own, given = flatten(saved), flatten(config)
     return {name: value for name, value in given.items() if own.get(name) != value}
 
 
-def check_model(config: ConfigDict, workdir: str) -> None:
-    """Checks that `config` describes the model that was trained in `workdir`.
+def check_same_model(config: ConfigDict, saved: ConfigDict, folder: str) -> None:
+    """Checks that `config` describes the model in a folder, whose own config is `saved`.
 
     Raises:
       UserError: it does not; the message names the keys.
     """
-    differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+    differing = _differences(saved.to_dict(), config.to_dict())
     wrong = [line for line in differing if line.startswith(("task:", "model."))]
     if wrong:
         raise UserError(
-            f"{workdir} holds another model ({'; '.join(wrong)}): leave these fields as they were"
+            f"{folder} holds another model ({'; '.join(wrong)}): leave these fields as they were"
         )
 
 

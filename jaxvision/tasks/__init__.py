@@ -1,8 +1,9 @@
-"""The systems, a package each; `find_task` finds the one that a config names."""
+"""The systems, a package each; `find_system` finds the one that a config names."""
 
 import importlib
 import importlib.util
 import pkgutil
+from types import ModuleType
 from typing import Any
 
 from jaxvision.errors import UserError
@@ -12,13 +13,22 @@ from jaxvision.task import Task
 def find_task(config: Any, info: dict[str, Any]) -> Task:
     """`make(config, info)` of the package that `config.task` names.
 
+    Raises:
+      UserError: there is no such task.
+    """
+    return find_system(config.task).make(config, info)
+
+
+def find_system(task: str) -> ModuleType:
+    """The package of a system, with `make`, `make_report` and `make_predictor`.
+
     A name with a dot in it is an importable module of one's own (`mine.mean_colour`); any other is
     `jaxvision.tasks.<name>`.
 
     Raises:
       UserError: there is no such task.
     """
-    name = config.task if "." in config.task else f"{__name__}.{config.task or '?'}"
+    name = task if "." in task else f"{__name__}.{task or '?'}"
     try:
         known = importlib.util.find_spec(name)
     except ModuleNotFoundError:  # of a parent package
@@ -26,7 +36,7 @@ def find_task(config: Any, info: dict[str, Any]) -> Task:
     if not known:
         systems = sorted(module.name for module in pkgutil.iter_modules(__path__))
         raise UserError(
-            f"task={config.task!r} is unknown: use one of {', '.join(systems)}, or the dotted name "
+            f"task={task!r} is unknown: use one of {', '.join(systems)}, or the dotted name "
             "of a module of yours"
         )
-    return importlib.import_module(name).make(config, info)
+    return importlib.import_module(name)

@@ -15,7 +15,7 @@ from jax.interpreters import partial_eval
 
 import jaxvision
 from jaxvision.errors import UserError
-from jaxvision.export.onnx import shapes
+from jaxvision.export.onnx import shapes, storage
 from jaxvision.export.onnx.graph import Constant, Graph, Tensor, is_static, onnx_type
 from jaxvision.export.onnx.rules import RULES
 
@@ -41,6 +41,8 @@ def to_onnx(
     output_names: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     constraints: tuple[str, ...] = (),
+    half: bool = False,
+    beside: tuple[str, bytes] | None = None,
 ) -> onnx.ModelProto:
     """The model that computes `function(variables, inputs)`, with the variables inside.
 
@@ -53,6 +55,8 @@ def to_onnx(
       output_names: {name in the function's result: name in the model}; those left out keep theirs.
       metadata: becomes the model's `metadata_props`.
       constraints: on the open sizes, such as 'h >= 3'.
+      half: keep float32 weights as float16 where nothing is lost by it.
+      beside: name and bytes of a safetensors file that the model is to read weights from.
 
     Raises:
       UserError: the function uses what has no rule; the message says what and where.
@@ -75,7 +79,8 @@ def to_onnx(
         _describe(name, var.aval.shape, var.aval.dtype)
         for name, var in zip(names, jaxpr.outvars, strict=True)
     ]
-    return _model(graph, described[:1], described[1:], metadata or {})
+    model = _model(graph, described[:1], described[1:], metadata or {})
+    return storage.compact(model, graph.scaled_kernels, beside) if half or beside else model
 
 
 def _describe(name, shape, dtype):

@@ -53,6 +53,25 @@ class Tensor(NamedTuple):
         return self.order.index(axis)
 
 
+class Scaled(NamedTuple):
+    """Part of a convolution's kernel, times a factor a channel.
+
+    Attributes:
+      kernel: float32 [O, I, kh, kw].
+      inputs: the part: of I.
+      factor: float64 [O].
+    """
+
+    kernel: np.ndarray
+    inputs: slice
+    factor: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """float32 [O, len(inputs), kh, kw]."""
+        return np.float32(self.kernel[:, self.inputs] * self.factor[:, None, None, None])
+
+
 def is_static(shape) -> bool:
     """Whether every size is a number."""
     return all(isinstance(size, (int, np.integer)) for size in shape)
@@ -64,13 +83,14 @@ class Graph:
     Attributes:
       nodes: onnx.NodeProto, in an order in which they can run.
       initializers: {name: numpy array}.
+      scaled_kernels: {name of an initializer: Scaled}, of the kernels of convolutions.
       convolutions: what a convolution's output was made from, for layers.py to fold into.
       callers: the equations whose jaxprs are being written, outermost first.
       joined: of a concatenation along channels, the names and channels of its parts.
     """
 
     def __init__(self, input_name: str, input_shape: tuple):
-        self.nodes, self.initializers = [], {}
+        self.nodes, self.initializers, self.scaled_kernels = [], {}, {}
         self.convolutions, self.joined, self.callers = {}, {}, []
         self._known, self._makers, self._reshaped, self._counts = {}, {}, {}, {}
         self._input_name, self._symbols = input_name, {}
@@ -101,6 +121,12 @@ class Graph:
             self._known[key] = self._fresh("constant")
             self.initializers[self._known[key]] = value
         return self._known[key]
+
+    def scaled(self, kernel: Scaled) -> str:
+        """The name of an initializer with the kernel's value."""
+        name = self.constant(kernel.value)
+        self.scaled_kernels[name] = kernel
+        return name
 
     def integers(self, *values: int) -> str:
         """An int64 vector."""

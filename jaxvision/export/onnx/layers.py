@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import lax
 
-from jaxvision.export.onnx.graph import NCHW, Constant, Graph, Tensor, is_static
+from jaxvision.export.onnx.graph import NCHW, Constant, Graph, Scaled, Tensor, is_static
 
 NHWC = lax.ConvDimensionNumbers(NCHW, (3, 2, 0, 1), NCHW)
 
@@ -16,13 +16,15 @@ class Convolution(NamedTuple):
     Attributes:
       parts: the input's name and channels; several where it was put together for this, since the
         sum of a convolution of each needs no copy of them side by side.
-      kernel: [O, C / groups, kh, kw].
+      kernel: [O, C / groups, kh, kw], as it was trained.
+      factor: [O], by which what followed multiplies it.
       bias: [O].
       attributes: of the node.
     """
 
     parts: tuple[tuple[str, int], ...]
     kernel: np.ndarray
+    factor: np.ndarray
     bias: np.ndarray
     attributes: dict
 
@@ -49,9 +51,8 @@ def convolution(graph: Graph, eqn, x, kernel):
     weights = kernel.value.transpose(3, 2, 0, 1)
     name = graph.arranged(graph.expanded(x), NCHW)
     parts = graph.joined.get(name, ()) if params["feature_group_count"] == 1 else ()
-    layer = Convolution(
-        parts or ((name, x.shape[3]),), weights, np.zeros(len(weights), np.float32), attributes
-    )
+    factor, bias = np.ones(len(weights)), np.zeros(len(weights))
+    layer = Convolution(parts or ((name, x.shape[3]),), weights, factor, bias, attributes)
     return _emit(graph, layer, eqn.outvars[0].aval.shape)
 
 
@@ -71,8 +72,7 @@ def folded(graph: Graph, kind: str, x, y):
         layer = layer._replace(bias=layer.bias + (factor if kind == "Add" else -factor))
     else:
         factor = 1 / factor if kind == "Div" else factor
-        kernel = layer.kernel * factor[:, None, None, None]
-        layer = layer._replace(kernel=kernel, bias=layer.bias * factor)
+        layer = layer._replace(factor=layer.factor * factor, bias=layer.bias * factor)
     return _emit(graph, layer, x.shape)
 
 
@@ -80,9 +80,10 @@ def _emit(graph, layer, shape):
     name, start = "", 0
     for part, channels in layer.parts:
         # Float64 until here: a batch norm is three steps.
-        weights = [np.float32(layer.kernel[:, start : start + channels])]
-        weights += [] if name else [np.float32(layer.bias)]
-        term = graph.op("Conv", part, *map(graph.constant, weights), **layer.attributes)
+        kernel = Scaled(layer.kernel, slice(start, start + channels), layer.factor)
+        weights = [graph.scaled(kernel)]
+        weights += [] if name else [graph.constant(np.float32(layer.bias))]
+        term = graph.op("Conv", part, *weights, **layer.attributes)
         name, start = graph.op("Add", name, term) if name else term, start + channels
     graph.convolutions[name] = layer
     return Tensor(name, shape, NCHW)

@@ -50,7 +50,20 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
         describe=describe,
         write=functools.partial(write.write, retina, options.film, describe),
         extensions=images.EXTENSIONS,
+        meaning=_meaning(shape),
     )
+
+
+def _meaning(shape: Sequence[int]) -> dict[str, str]:
+    colour = "gray" if shape[2] == 1 else "RGB"
+    return {
+        "images": f"the middle square of a picture, resized to {shape[0]} x {shape[1]}, {colour}, "
+        "0 to 255",
+        "locations": "(x, y) of each glimpse; (-1, -1) is the top left corner, (1, 1) the bottom "
+        "right",
+        "probabilities": "of each class, the mean over several runs of the glimpses",
+        "reconstructions": "before the first and after each glimpse, 0 to 1",
+    }
 
 
 def _prepare(shape: Sequence[int], picture: np.ndarray) -> Prepared:

@@ -64,7 +64,20 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
         collect=write.collect,
         streams=lambda path: path.suffix.lower() in video.EXTENSIONS,
         stream=functools.partial(write.stream, options, prepare, decode, mark_faces, regions_of),
+        meaning=_meaning(config),
     )
+
+
+def _meaning(config: ConfigDict) -> dict[str, str]:
+    side, colour = config.data.image_size, "gray" if config.data.channels == 1 else "RGB"
+    cut = "the middle square of a picture"
+    if config.predict.faces != "never":
+        margin = config.predict.margin
+        cut = f"a square about a face, wider by {margin:.0%} of it on each side"
+    return {
+        "images": f"{cut}, resized to {side} x {side}, {colour}, 0 to 255",
+        "logits": "one a class; probabilities are softmax(logits / fitted.temperature)",
+    }
 
 
 def _detector_a_thread(path: str) -> Callable[[np.ndarray], list[Box]]:

@@ -28,6 +28,14 @@ def make_predictor(config, info: dict[str, Any]) -> Predictor:
         streams=films.is_film,
         stream=functools.partial(write.write_film_files, setup),
         extensions=(*images.EXTENSIONS, ".npz", *video.EXTENSIONS),
+        meaning={
+            "images": "a picture that the animal fills about as in training "
+            f"({' x '.join(map(str, info['image']))}), 0 to 255",
+            "points": f"(x, y) of {', '.join(setup.keypoints)} in pixels of the input; (0, 0) is "
+            "the centre of the top left pixel",
+            "spread": "of each point, pixels: half of the errors are below spread * "
+            "fitted.error_per_spread",
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """From a photo of any size to its scores, each with its uncertainty; needs numpy alone."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,17 @@ def make(options: ConfigDict, info: dict[str, Any]) -> Predictor:
         write=functools.partial(write.write, options, render),
         extensions=EXTENSIONS,
         collect=functools.partial(write.collect, scale, options),
+        meaning=_meaning(info["image_size"], scale.attributes),
     )
+
+
+def _meaning(side: int, attributes: Sequence[str]) -> dict[str, str]:
+    return {
+        "images": f"the middle square of a photo, resized to {side} x {side} (bicubic), RGB, "
+        "0 to 255",
+        "score": f"of {', '.join(attributes)}, before calibration by `fitted`",
+        "spread": "its uncertainty, before calibration",
+    }
 
 
 def check(options: ConfigDict) -> None:

@@ -35,6 +35,10 @@ def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
         streams=write.streams,
         stream=functools.partial(write.stream, options, value_range),
         geojson=outline,
+        meaning={
+            "images": "a photo, or tiles of it, RGB, 0 to 255; at the scale that it was trained on",
+            "probability": "of building, of each pixel; it is one from fitted.threshold on",
+        },
     )
 
 

@@ -13,6 +13,7 @@ from jaxvision.tasks.segmentation import metrics
 from jaxvision.tasks.segmentation.criterion import IGNORE, check, criterion, labels_and_weights
 from jaxvision.visualize import grid
 
+STRIDE, LEAST_SIDE = 32, 64  # pixels: what an exported network takes are whole strides, two or more
 # Width of the band that boundary IoU compares, pixels. The paper's 2 % of the diagonal would be a
 # house at a metre a pixel.
 BOUNDARY_RADIUS = 2
@@ -27,6 +28,7 @@ def make(config: ConfigDict) -> Report:
     check(config.loss)
     names = (config.checkpoint.best_metric, "iou", "loss", "boundary_iou", "precision", "recall")
     return Report(
+        inputs=inputs,
         measure=functools.partial(measure, config.loss),
         fit=lambda measured: {"threshold": metrics.best_threshold(measured.sums)},
         metrics=summarize,
@@ -35,15 +37,23 @@ def make(config: ConfigDict) -> Report:
     )
 
 
+def inputs(batch: dict[str, Any]) -> Any:
+    """The images with their edges repeated to whole strides, as the network itself does it."""
+    height, width = batch["image"].shape[1:3]
+    more = [max(LEAST_SIDE - size, -size % STRIDE) for size in (height, width)]
+    return jnp.pad(batch["image"], ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+
+
 def measure(options: Any, outputs: dict[str, Any], batch: dict[str, Any]) -> Measured:
     """Pixel counts, IoU of each image, and the training criterion, of predicted probabilities.
 
     Args:
       options: `config.loss`.
-      outputs: {'probability': float32 [B, H, W]}.
+      outputs: {'probability': float32 [B, H, W]}, or larger where `inputs` enlarged the images.
       batch: 'mask', uint8 [B, H, W], and 'valid', [B]: rows of 0 count nothing.
     """
-    probability = outputs["probability"]
+    height, width = batch["mask"].shape[1:3]
+    probability = outputs["probability"][:, :height, :width]
     labels, weights = labels_and_weights(batch["mask"])
     weights = weights * batch["valid"][:, None, None]
     clipped = jnp.clip(probability, 1e-7, 1 - 1e-7)
