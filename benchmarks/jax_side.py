@@ -39,7 +39,7 @@ def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Cont
     config = run.config
     step = jax.jit(
         make_train_step(
-            run.task,
+            run.task.model,
             make_optimizer(run),
             config.seed,
             config.train.ema_decay,
@@ -95,8 +95,8 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
 
 def inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
     """Predictions of a batch of uint8 images on the host."""
-    variables = eval_variables(state.params, state.frozen, state.extra, state.ema)
-    predict = jax.jit(run.task.predict)
+    variables = eval_variables(state, run.config.train.ema_decay)
+    predict = jax.jit(run.task.model.predict)
 
     def go(wanted):
         count = math.ceil(wanted / len(images))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks import torch_side
 from jaxvision.models.keypoints import STRIDE
-from jaxvision.tasks.keypoints import PEAK_RADIUS
+from jaxvision.tasks.keypoints.model import PEAK_RADIUS
 
 
 class HeatmapNet(nn.Module):

@@ -55,6 +55,8 @@ def get_config():
     )
 
     config.predict = dict(
+        batch_size=32,  # photos
+        pictures=False,  # also write each photo beside its scores
         map_tiles="",  # address of map tiles for map.html, as https://.../{z}/{x}/{y}.png; '': none
         geojson=True,  # where photos are named lat_lon_id_city
     )

@@ -62,14 +62,15 @@ def get_config():
     config.film = dict(path="", fps=30.0, max_frames=3000)
 
     config.predict = dict(
-        batch_size=64,
+        batch_size=32,  # a film's memory: about two batches of its frames wait to be drawn
         crop_size=0,  # frames larger than the model's: side of the crop that follows the animal
         layout="plain",  # plain | deeplabcut: of the csv
         h5=False,  # also an h5 as SLEAP's analysis export (needs the extra [tracks])
         film=True,  # needs the extra [video]
         fps=30.0,  # of npz films
-        smoothing="",  # '' | one_euro | kalman
-        smoothing_strength=1.0,
+        # '' | one_euro (sees the past alone) | kalman (past and future; holds 120 frames more)
+        smoothing="",
+        smoothing_strength=1.0,  # for animals of some 30 pixels at 30 frames a second; 2: smoother
     )
 
     config.train.steps = 600  # not epochs: an epoch of a hundred labelled pictures is three steps

@@ -42,9 +42,9 @@ def get_config():
     )
 
     config.predict = dict(
-        tile=512,  # pixels; large images are predicted in overlapping tiles
+        tile=512,  # pixels, a multiple of 128; larger images are predicted in overlapping tiles
         overlap=64,
-        batch_size=4,
+        batch_size=4,  # tiles
         probability=False,  # also write the probability as an 8-bit PNG
         polygons=False,  # also write footprints as GeoJSON (needs the extra [geo])
         side_by_side=True,

@@ -47,8 +47,8 @@ def apply_in_batches(
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Yields (key, outputs {name: [N, ...]}) for each (key, inputs [N, ...]), in their order.
 
-    Rows of following pictures share a batch where they have one shape; a batch is predicted before
-    it is full where too many pictures would have to wait for it, so memory stays bounded.
+    Rows of one shape share a batch, whichever picture they are of. Batches are predicted before
+    they are full where too many pictures would have to wait for that, so memory stays bounded.
 
     Args:
       predict: uint8 [bucket, ...] -> {name: [bucket, ...]}; may return before the result is there.
@@ -57,13 +57,16 @@ def apply_in_batches(
       devices: that share a batch; every bucket divides among them.
     """
     full = bucket(batch_size, batch_size, devices)
-    waiting, batch, running = collections.deque(), [], collections.deque()
+    waiting, running = collections.deque(), collections.deque()
+    batches = {}  # {shape: [(picture, row)]}: those that are not full yet
 
-    def start():
+    def start(shape):
+        batch = batches.pop(shape)
         rows = np.stack([row for _, row in batch])
         outputs = predict(pad_rows(rows, bucket(len(rows), full, devices)))
         running.append((outputs, [picture for picture, _ in batch]))
-        batch.clear()
+        if len(running) == IN_FLIGHT:
+            fetch()
 
     def fetch():
         outputs, owners = running.popleft()
@@ -72,27 +75,24 @@ def apply_in_batches(
         for i, picture in enumerate(owners):
             picture.outputs.append({name: array[i] for name, array in outputs.items()})
 
+    def finish():
+        for shape in list(batches):
+            start(shape)
+        while running:
+            fetch()
+
     for key, inputs in pictures:
         picture = _Waiting(key, len(inputs), [])
         waiting.append(picture)
         for row in inputs:
-            if batch and batch[0][1].shape != row.shape:
-                start()
+            batch = batches.setdefault(row.shape, [])
             batch.append((picture, row))
             if len(batch) == full:
-                start()
-            while len(running) > IN_FLIGHT - 1:
-                fetch()
-        if batch and len(waiting) > WAITING * full:
-            start()
-        while len(waiting) > WAITING * full and running:
-            fetch()
+                start(row.shape)
+        if len(waiting) > WAITING * full:
+            finish()
         yield from _complete(waiting)
-    if batch:
-        start()
-    while running:
-        fetch()
-        yield from _complete(waiting)
+    finish()
     yield from _complete(waiting)
 
 

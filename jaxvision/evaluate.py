@@ -16,8 +16,9 @@ from jaxvision.trained import load_trained
 
 
 def batch_size(config: ConfigDict) -> int:
-    """Examples in an evaluation batch."""
-    return config.eval.batch_size or config.batch_size
+    """Examples in an evaluation batch: as the config says, rounded up to whole rows a device."""
+    devices = jax.local_device_count()
+    return -(-(config.eval.batch_size or config.batch_size) // devices) * devices
 
 
 def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:
@@ -68,7 +69,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
       UserError: nothing trained there, no such split, no such checkpoint.
     """
     size = batch_size(config)
-    trained = load_trained(config, workdir, {"batch_size": size}, step)
+    trained = load_trained(config, workdir, step)
     model, report = trained.task.model, trained.task.report
     dataset = report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)

@@ -45,7 +45,10 @@ def class_cross_entropy(logits, labels, smoothing=0.0, focal_gamma=0.0):
     log_p = jax.nn.log_softmax(logits)
     own = jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
     loss = -(1 - smoothing) * own - smoothing * log_p.mean(axis=1)
-    return loss * (1 - jnp.exp(own)) ** focal_gamma if focal_gamma else loss
+    if not focal_gamma:
+        return loss
+    # The gradient of x ** gamma is infinite at 0 for gamma < 1.
+    return loss * jnp.maximum(-jnp.expm1(own), 1e-6) ** focal_gamma
 
 
 def focal_tversky(logits, labels, weights, alpha, gamma, smooth=1.0):

@@ -41,7 +41,7 @@ def predict_files(
     """
     folder = Path(output or Path(workdir) / "predictions")
     _check_paths(source, folder)
-    trained = load_trained(config, workdir, {}, step)
+    trained = load_trained(config, workdir, step)
     predictor = trained.task.predictor
     files = _list_files(source, predictor.extensions)
     work = Work(predictor, make_apply(trained, config.predict.batch_size), folder, trained.fitted)

@@ -42,6 +42,7 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
       UserError: unknown task, model or metric.
     """
     task = find_task(config, dataset.info)
+    dataset = task.report.adapt(dataset)
     steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
     keep = config.checkpoint

@@ -95,8 +95,8 @@ class Report(NamedTuple):
         tell of a whole split (each class's precision, say); goes to evaluation.json.
       highlights: (measured, fitted) -> {name: row numbers}, the most telling first (the worst
         predictions, say); drawn under that name when training ends.
-      adapt: (dataset) -> dataset. Other data than the model was trained on, as the model needs it
-        (labels in its order). Raises UserError where the data does not fit.
+      adapt: (dataset) -> dataset. Data, also other than the model was trained on, as the model
+        needs it: labels in its order, say. Raises UserError where the data does not fit.
       finish: (apply, dataset, output, fitted) -> None. Once, when training has ended, with the best
         checkpoint: writes what is neither a figure nor a number (a film of the test split) into the
         folder `output`. `apply` as for `Predictor.stream`.
@@ -148,8 +148,9 @@ class Predictor(NamedTuple):
         this picture's inputs, as numpy arrays [N, ...]; {} where N is 0.
       render: (picture, prediction) -> uint8 [H', W', 3] to look at.
       describe: (record) -> a few words for the console.
-      write: (picture, prediction, path, output) -> {kind: path of a file}. Puts the answer for the
-        picture that was read from `path` into files under the folder `output`.
+      write: (picture, prediction, path, output) -> JSON-able, what joins the record: {kind: path of
+        a file}, and what only the file tells. Puts the answer for the picture that was read from
+        `path` into files under the folder `output`.
       collect: (records, output) -> None. After the last file, with the records of all: writes what
         concerns them together (a table) under the folder `output`.
       streams: (path) -> bool: whether a file is no single picture, or too large to be held as one.
@@ -165,7 +166,7 @@ class Predictor(NamedTuple):
     decode: Callable[..., Prediction]
     render: Callable[[np.ndarray, Prediction], np.ndarray]
     describe: Callable[[dict[str, Any]], str]
-    write: Callable[..., dict[str, str]]
+    write: Callable[..., dict[str, Any]]
     extensions: tuple[str, ...]
     collect: Callable[..., None] = lambda records, output: None
     streams: Callable[..., bool] = lambda path: False

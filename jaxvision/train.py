@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxvision import evaluate, logs, optimizers, wandb_log
@@ -37,9 +38,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     with workdir_lib.lock(workdir):
         workdir_lib.check_same_run(config, workdir)
-        mesh = make_mesh(
-            {"batch_size": config.batch_size, "eval.batch_size": evaluate.batch_size(config)}
-        )
+        mesh = make_mesh({"batch_size": config.batch_size})
         dataset = loader.load_dataset(config)
         logs.describe_data(dataset)
         if "train" not in dataset.splits:
@@ -106,7 +105,7 @@ def _with_token(state):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _cleared(sums):
-    return jax.tree.map(lambda s: s * 0, sums)
+    return jax.tree.map(jnp.zeros_like, sums)  # not times 0: NaN would stay
 
 
 def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: list) -> dict:
@@ -255,7 +254,7 @@ def _make_observe(run: Run) -> Callable:
 def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
     """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
     run.checkpoints.wait()
-    trained = load_trained(run.config, run.workdir, {})
+    trained = load_trained(run.config, run.workdir)
     size = evaluate.batch_size(run.config)
     log.figure(
         run.total_steps,

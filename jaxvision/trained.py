@@ -35,15 +35,12 @@ class Trained(NamedTuple):
     mesh: Mesh
 
 
-def load_trained(
-    config: ConfigDict, workdir: str, batch_sizes: dict[str, int], step: int = 0
-) -> Trained:
+def load_trained(config: ConfigDict, workdir: str, step: int = 0) -> Trained:
     """A checkpoint of a workdir, by default the best.
 
     Args:
       config: may differ from the workdir's own in anything but the model.
       workdir: the run's folder.
-      batch_sizes: {config key: size} that must divide among the devices.
       step: the checkpoint's; 0: the best.
 
     Raises:
@@ -52,7 +49,7 @@ def load_trained(
     """
     workdir_lib.check_model(config, workdir)
     checkpoints, step = _choose_step(config, workdir, step)
-    notes, mesh = checkpoints.notes(step), make_mesh(batch_sizes)
+    notes, mesh = checkpoints.notes(step), make_mesh({})
     variables = _variables(checkpoints, step, config.train.ema_decay, mesh)
     return Trained(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
 

@@ -1,4 +1,4 @@
-"""The sixth system of docs/adding_a_system.md, from a folder of its own: its files as they stand."""
+"""The sixth system of docs/adding_a_system.md, from a folder of its own: as it stands there."""
 
 import json
 import os

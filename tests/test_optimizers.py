@@ -9,7 +9,7 @@ import pytest
 from jaxvision import optimizers
 from jaxvision.errors import UserError
 from jaxvision.run import make_optimizer
-from jaxvision.train_state import make_train_step
+from jaxvision.train_state import eval_variables, make_train_step, merge_params
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 PARAMS = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
@@ -139,16 +139,36 @@ def test_a_plateau_that_cannot_work_is_named(change, message):
 def test_moving_average_follows_the_updates(tmp_path):
     config = tiny_config(train__ema_decay=0.9, train__accumulate_steps=2)
     run, feed, state = open_run(config, tmp_path)
-    step = jax.jit(make_train_step(run.task, make_optimizer(run), 0, 0.9, 2))
+    step = jax.jit(make_train_step(run.task.model, make_optimizer(run), 0, 0.9, 2))
     batch = {name: array[:4] for name, array in feed.arrays.items()}
     first = step(state, batch)  # half of an update: nothing moves
     jax.tree.map(np.testing.assert_array_equal, first.params, state.params)
     jax.tree.map(np.testing.assert_array_equal, first.ema, state.ema)
     second = step(first, batch)
-    expected = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, state.ema, second.params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), second.ema, expected
+    fourth = step(step(second, batch), batch)
+
+    def assert_close(ours, theirs):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, theirs
+        )
+
+    # Debiased: after one update the average is that update's weights, whatever the decay.
+    merged = merge_params(second.params, second.frozen)
+    assert_close(eval_variables(second, 0.9)["params"], merged)
+    assert_close(eval_variables(first, 0.9)["params"], merge_params(first.params, first.frozen))
+    weights = 0.9 * 0.1, 0.1
+    expected = jax.tree.map(
+        lambda a, b: (weights[0] * a + weights[1] * b) / sum(weights), second.params, fourth.params
     )
+    averaged = eval_variables(fourth, 0.9)
+    assert_close(averaged["params"], merge_params(expected, fourth.frozen))
+    # The statistics of batch norm go with the weights that they were taken under.
+    expected = jax.tree.map(
+        lambda a, b: (weights[0] * a + weights[1] * b) / sum(weights),
+        second.extra["batch_stats"],
+        fourth.extra["batch_stats"],
+    )
+    assert_close(averaged["batch_stats"], expected)
 
 
 @pytest.mark.parametrize("change", [{"optimizer__name": "lion"}, {"optimizer__schedule": "step"}])

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision import train, workdir
+from jaxvision import train, trained, workdir
 from jaxvision.errors import UserError
-from jaxvision.train_state import create_state, make_train_step
+from jaxvision.train_state import create_state, make_train_step, merge_params
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 ROOT = Path(__file__).parents[1]
@@ -223,18 +223,50 @@ def test_many_steps_a_call_equal_single_steps(tmp_path):
     )
 
 
+def test_a_run_begins_where_another_ended(tmp_path, capsys):
+    train_in(tmp_path / "first")
+    source = str(tmp_path / "first")
+    capsys.readouterr()
+    run, _, state = open_run(tiny_config(init_from=source), tmp_path / "second")
+    _, variables = trained.load_trained(tiny_config(), source)[:2]
+    begun = merge_params(state.params, state.frozen)
+    jax.tree.map(np.testing.assert_array_equal, begun, jax.device_get(variables["params"]))
+    out = capsys.readouterr().out
+    assert f"init_from {source}:" in out and "begun anew" not in out
+    other = tiny_config(init_from=source, model__decoder_widths=(8, 8, 8, 8, 12))
+    open_run(other, tmp_path / "third")
+    out = capsys.readouterr().out
+    assert "begun anew: " in out and "params/head/kernel" in out and "params/encoder" not in out
+    with pytest.raises(UserError, match="'nowhere' does not exist"):
+        open_run(tiny_config(init_from="nowhere"), tmp_path / "fourth")
+
+
+def test_what_a_run_says(tmp_path, capsys):
+    train_in(tmp_path / "run", train__steps=4, eval__every_epochs=1.0)
+    out = capsys.readouterr().out
+    validations = [line for line in out.splitlines() if line.startswith("val: iou ")]
+    assert validations and "loss" in validations[0] and validations[0].endswith("best so far")
+    assert "  encoder: " in out and "conv1" not in out
+    assert "kernel" in (tmp_path / "run" / "parameters.txt").read_text()
+    assert f"next: python main.py --mode=predict --workdir={tmp_path / 'run'}" in out
+    begun = json.loads((tmp_path / "run" / "config.json").read_text())["begun"]
+    assert begun["versions"]["jax"] == jax.__version__ and begun["command"]
+    metrics = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("val/loss" in line and "val/boundary_iou" in line for line in metrics)
+
+
 def test_a_gradient_that_is_not_finite_is_marked_before_it_can_be_saved():
     def loss(params, extra, batch, key):
         root = jnp.sqrt(params["w"])  # 0 at 0, where its slope is infinite
         return root, (extra, {"loss": (root, jnp.ones(()))})
 
-    task = types.SimpleNamespace(
+    model = types.SimpleNamespace(
         augment=lambda key, batch: batch, loss=loss, trainable=lambda path: True
     )
     optimizer = optax.sgd(0.1)
-    state = create_state(task, optimizer, {"params": {"w": jnp.zeros(())}}, {}, ema=False)
+    state = create_state(model, optimizer, {"params": {"w": jnp.zeros(())}}, {}, ema_decay=0.0)
     step = make_train_step(
-        task, optax.with_extra_args_support(optimizer), seed=0, ema_decay=0, accumulate_steps=1
+        model, optax.with_extra_args_support(optimizer), seed=0, ema_decay=0, accumulate_steps=1
     )
     after = step(state, {})
     assert np.isfinite(float(after.sums["loss"][0])) and int(after.bad_step) == 1

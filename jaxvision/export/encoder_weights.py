@@ -47,7 +47,7 @@ def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
 
 
 def _trained(config: ConfigDict, workdir: str) -> tuple[dict[str, Any], str]:
-    trained = load_trained(config, workdir, {})
+    trained = load_trained(config, workdir)
     trees = {name: tree["encoder"] for name, tree in trained.variables.items() if "encoder" in tree}
     weights = config.model.encoder.weights
     return trees, f"step {trained.step} of {workdir}, trained with weights={weights!r}"

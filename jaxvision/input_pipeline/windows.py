@@ -91,6 +91,15 @@ def open_rows(path: Path) -> Iterator[ImageRows]:
             yield _whole(path, georeference)
 
 
+def read_georeference(path: Path) -> Georeference | None:
+    """Where a picture file lies on Earth, without its pixels; None as in `ImageRows`."""
+    with contextlib.ExitStack() as stack:
+        dataset = _open_dataset(path, stack)
+        if dataset is None or not _header(path).upright:
+            return None
+        return _georeference(dataset)
+
+
 def _open_dataset(path: Path, stack: contextlib.ExitStack) -> Any | None:
     """The rasterio dataset; None without rasterio or where GDAL does not know the format."""
     try:

@@ -151,9 +151,11 @@ def soft_argmax(heatmaps):
       float32 [B, K, 2] and [B, K].
     """
     cells = cell_centres(*heatmaps.shape[1:3])
-    points = jnp.einsum("bhwk,hwc->bkc", heatmaps, cells)
-    squares = jnp.einsum("bhwk,hw->bk", heatmaps, (cells**2).sum(-1))
-    variance = jnp.maximum(squares - (points**2).sum(-1), 0.0)
+    # Shares times positions of up to some hundred pixels: TF32 would be a tenth of a pixel off.
+    points = jnp.einsum("bhwk,hwc->bkc", heatmaps, cells, precision=jax.lax.Precision.HIGHEST)
+    # About the mean, not as a difference of two large sums, of which rounding would be left.
+    squares = ((cells[None, :, :, None] - points[:, None, None]) ** 2).sum(-1)  # [B, h, w, K]
+    variance = (heatmaps * squares).sum((1, 2))
     return points, jnp.sqrt(variance + 1e-6)
 
 
@@ -192,7 +194,9 @@ def peak_position(heatmaps, radius: int):
     near = near & (jnp.abs(jnp.arange(w)[:, None] - top[:, None] % w) <= radius)[:, None]
     local = jnp.where(near, heatmaps, 0)  # [B, h, w, K]
     local = local / local.sum((1, 2), keepdims=True)
-    return jnp.einsum("bhwk,hwc->bkc", local, cell_centres(h, w))
+    return jnp.einsum(
+        "bhwk,hwc->bkc", local, cell_centres(h, w), precision=jax.lax.Precision.HIGHEST
+    )
 
 
 def gaussian_targets(points, h: int, w: int, sigma: float):

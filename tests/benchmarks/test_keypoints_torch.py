@@ -18,7 +18,7 @@ def test_torch_net_finds_our_points_and_has_our_loss():
     config, batch = tiny(), batch_of(side=34)  # 17, 9 and 5 cells: both pad alike
     batch["visible"][0, 1] = 0
     task = keypoints.make(config, INFO)
-    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
+    shapes = jax.eval_shape(task.model.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: rng.uniform(0.2, 1.0, s.shape).astype(np.float32), shapes)
     params = jax.tree.map(lambda a: a - 0.6, variables["params"])
@@ -39,9 +39,11 @@ def test_torch_net_finds_our_points_and_has_our_loss():
     assert count == sum(leaf.size for leaf in jax.tree.leaves(params))
 
     whole = {"params": params, "batch_stats": variables["batch_stats"]}
-    ours = jax.jit(task.predict)(whole, batch["image"])["points"]
+    ours = jax.jit(task.model.predict)(whole, batch["image"])["points"]
     theirs = keypoints_torch.make_predict(model, config, batch["image"])()
     np.testing.assert_allclose(ours, theirs.numpy(), atol=0.02)
-    loss = jax.jit(lambda p, b: task.loss(p, {"batch_stats": whole["batch_stats"]}, b, None)[0])
+    loss = jax.jit(
+        lambda p, b: task.model.loss(p, {"batch_stats": whole["batch_stats"]}, b, None)[0]
+    )
     step = keypoints_torch.make_train_step(model, config, batch)
     assert float(loss(params, batch)) == pytest.approx(float(step()), rel=1e-3)

@@ -42,7 +42,7 @@ def test_torch_model_has_our_parameters_and_learns(torch):
     labels = (np.arange(16) % 10).astype(np.int32)
     shades = np.broadcast_to((25 * labels)[:, None, None, None], (16, 28, 28, 1))
     batch = {"image": shades.astype(np.uint8), "label": labels}
-    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)["params"]
+    shapes = jax.eval_shape(task.model.init, jax.random.key(0), batch)["params"]
     torch.manual_seed(0)
     model = ram_torch.RAM(config.model, 10, 1, ram_torch.Vectorised)
     ours = sum(leaf.size for leaf in jax.tree.leaves(shapes))

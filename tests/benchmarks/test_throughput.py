@@ -80,7 +80,7 @@ def random_variables(run):
 
     def init():
         # Read inside the trace: what a traced function returns is sorted by name.
-        variables = run.task.init(jax.random.key(0), jax_side.first_batch(run))
+        variables = run.task.model.init(jax.random.key(0), jax_side.first_batch(run))
         shapes.update({path: a.shape for path, a in flatten_dict(variables).items()})
 
     jax.eval_shape(init)
@@ -106,7 +106,7 @@ def test_torch_unet_with_our_weights_gives_our_probabilities(tiny_run, torch):
     copy_mirrored(*parts, model)
     with torch.inference_mode():  # a mirror image under mirrored kernels: see unet_torch.py
         theirs = model(torch.from_numpy(images).flip(1, 2)).sigmoid().flip(1, 2)
-    ours = jax.jit(tiny_run.task.predict)(unflatten_dict(variables), images)
+    ours = jax.jit(tiny_run.task.model.predict)(unflatten_dict(variables), images)["probability"]
     assert np.ptp(ours) > 0.1
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -144,12 +144,14 @@ def linear_task(config, info):
         value = jnp.square(logits(params, batch["image"]) - batch["mask"]).mean()
         return value, (extra, {"loss": (value, jnp.ones(()))})
 
-    return segmentation.make(config, info)._replace(
+    task = segmentation.make(config, info)
+    model = task.model._replace(
         init=lambda key, batch: {"params": {"w": jnp.zeros(3)}},
         load_weights=lambda variables: variables,
         loss=loss,
-        predict=lambda variables, images: logits(variables["params"], images),
+        predict=lambda variables, images: {"probability": logits(variables["params"], images)},
     )
+    return task._replace(model=model)
 
 
 def test_throughput_of_a_tiny_config(monkeypatch):

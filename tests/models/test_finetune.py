@@ -18,6 +18,7 @@ from jaxvision.errors import UserError
 from jaxvision.export import encoder_weights as export
 from jaxvision.models import encoder_options, encoders, keras_weights, pretrained
 from jaxvision.train_state import merge_params, split_params
+from jaxvision.trained import load_trained
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 TINY = [name for name in encoders.ENCODERS if "tiny" in name]
@@ -260,7 +261,7 @@ def test_what_a_run_exports_another_begins_with(trained, tmp_path):
     config, workdir = trained
     export.export_weights(config, workdir, "")
     path = Path(workdir, "encoder.safetensors")
-    model = evaluate.load_model(config, workdir, {})
+    model = load_trained(config, workdir)
     expected = {name: tree["encoder"] for name, tree in model.variables.items()}
     assert_equal(load_encoder(path), expected)
     source = json.loads(path.with_suffix(".json").read_text())["source"]

@@ -13,6 +13,7 @@ from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.input_pipeline.relabel import match_classes
 from jaxvision.task import Measured, Report
 from jaxvision.tasks.attention import canvas, figures, metrics
+from jaxvision.tasks.attention.pieces import with_pieces
 from jaxvision.tasks.attention.shapes import make_retina
 
 
@@ -27,7 +28,7 @@ def make_report(config: ConfigDict, info: dict[str, Any]) -> Report:
         headline=("error" if classifier else "psnr", "loss", "gain_over_random", "seen"),
         figures=functools.partial(_figures, config, info["classes"]),
         highlights=_highlights,
-        adapt=functools.partial(_adapt, info["classes"], classifier),
+        adapt=functools.partial(_adapt, config.canvas, info["classes"], classifier),
     )
 
 
@@ -71,8 +72,10 @@ def _highlights(measured, fitted):
     return {"worst": np.argsort(-(values if values.ndim == 1 else values[:, -1]))}
 
 
-def _adapt(classes, classifier, dataset: Dataset) -> Dataset:
-    """Other images for a trained model; of a classifier, with labels in the model's order."""
+def _adapt(canvas, classes, classifier, dataset: Dataset) -> Dataset:
+    """Images with their clutter; of a classifier, with labels in the model's order."""
+    if canvas.size and canvas.clutter:
+        dataset = with_pieces(dataset, canvas.clutter, canvas.clutter_size)
     if dataset.info["classes"] and classes:
         return match_classes(dataset, classes)
     if classifier:

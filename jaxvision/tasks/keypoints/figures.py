@@ -6,11 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jaxvision.tasks.keypoints import heading
+from jaxvision.visualize import grid
+
 # One a point, in turn; told apart with any colour vision (Okabe and Ito 2008).
 COLOURS = ((230, 80, 30), (240, 228, 66), (86, 180, 233), (0, 158, 115), (204, 121, 167),
            (230, 159, 0), (255, 255, 255), (0, 114, 178))  # fmt: skip
 ARROWS = ((255, 60, 60), (255, 200, 0))  # heading, head_direction
 TRACE = 60  # frames that the polar trace remembers
+SMALLEST = 300  # pixels: smaller pictures are enlarged in films by a whole factor
+CROP_SIDE = 240  # pixels that a crop in a figure of several is enlarged to, about
 
 
 def draw_pose(
@@ -27,7 +32,7 @@ def draw_pose(
     Args:
       image: uint8 [H, W, C].
       points: [K, 2] in pixels of the image; NaN where there is none.
-      angles: degrees as `jaxvision.heading` defines them; NaN where there is none.
+      angles: degrees as `heading` defines them; NaN where there is none.
       zoom: by which the picture is enlarged.
       strength: in [0, 1] for each point: a weak one is drawn smaller.
       truth: [K, 2], drawn as rings around the discs.
@@ -60,6 +65,40 @@ def draw_pose(
     return np.asarray(picture)
 
 
+def draw_frame(frame: np.ndarray, points: np.ndarray, angles, strength) -> np.ndarray:
+    """A picture or a frame of a film with its pose, as `draw_pose`; small ones are enlarged."""
+    zoom = max(1, -(-SMALLEST // max(frame.shape[:2])))
+    return draw_pose(frame, points, angles, zoom=zoom, strength=strength)
+
+
+def predictions_figure(points: np.ndarray, batch: dict, angles) -> np.ndarray:
+    """A row for each picture: itself, the truth, and the predicted points with the true as rings.
+
+    Args:
+      points: [B, K, 2], predicted.
+      batch: with 'image', 'points' and 'visible'.
+      angles: of `heading.find_angles`.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    degrees = heading.angles_of(points, angles)
+    truth = np.where(batch["visible"][..., None] > 0, batch["points"], np.nan)
+    true_degrees = heading.angles_of(truth, angles)
+    zoom = max(1, round(CROP_SIDE / max(batch["image"].shape[1:3])))
+    enlarge = functools.partial(draw_pose, zoom=zoom)
+    rows = []
+    for i, image in enumerate(batch["image"]):
+        rows.append(
+            [
+                enlarge(image, np.full_like(points[i], np.nan), ()),
+                enlarge(image, truth[i], true_degrees[i]),
+                enlarge(image, points[i], degrees[i], truth=truth[i]),
+            ]
+        )
+    return grid.image_grid(rows, ("picture", "truth", "prediction; truth as rings"))
+
+
 def _arrow(draw, start, degrees: float, length: float, colour, width: int) -> None:
     def along(angle, reach, origin):
         radians = np.deg2rad(angle)
@@ -83,7 +122,7 @@ def polar_trace(degrees: Sequence[float], side: int) -> np.ndarray:
     """
     picture = Image.fromarray(_dial(side))
     draw = ImageDraw.Draw(picture)
-    middle, rim, recent = side / 2, 0.4 * side, np.asarray(degrees[-TRACE:], float)
+    middle, rim, recent = side / 2, 0.4 * side, np.asarray(list(degrees)[-TRACE:], float)
     ages = np.arange(len(recent))[::-1]
     reach = rim * (1 - 0.9 * ages / TRACE)
     radians = np.deg2rad(recent)

@@ -1,152 +1,107 @@
-"""Points and heading of one animal in films and pictures of any size.
+"""Where the animal is in a picture or a film of any size: the window that the network looks at.
 
-What is as large as the model's pictures goes straight in. In a larger film a window follows the
-animal: the empty scene is the film's bright (or dark) percentile, the animal the largest blob that
-stands out from it, and the points are given back in the film's own pixels.
+What is as large as the model's pictures goes straight in. In a larger picture the animal is a blob
+that is darker (or lighter) than the rest; in a larger film a window follows it: the empty scene is
+the bright (or dark) percentile of a few frames, the animal the largest blob that stands out from
+it. The windows' views lead back to the film's own pixels.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import blob, video, views
-from jaxvision.input_pipeline.images import decode_image
-from jaxvision.input_pipeline.readers.keypoints import files as keypoint_files
-from jaxvision.tasks.keypoints import heading
-from jaxvision.tasks.keypoints.smoothing import smooth
-from jaxvision.tasks.keypoints.tracks import Tracks
+from jaxvision.input_pipeline import blob, views
+from jaxvision.input_pipeline.views import View
+from jaxvision.tasks.keypoints.films import Film
+from jaxvision.tasks.keypoints.poses import Setup
 
 SCENE_FRAMES = 25  # frames, spread over a film, that the empty scene is made of
 SCENE_SIDE = 320  # pixels: frames are thinned out to this before a blob is looked for
+PICTURE_SIDE = 640  # so are single pictures, which have no scene to compare with
 SCENE_PERCENTILE = 80  # an animal may sit at one place in a fifth of the frames
 
 
-class Model(NamedTuple):
-    """What is needed of the trained model.
-
-    Attributes:
-      predict: uint8 [B, H, W, C] -> {'points': [B, K, 2], 'spread': [B, K]}.
-      confidence: spread [B, K] -> [B, K] in [0, 1].
-      keypoints: names.
-      angles: of `heading.find_angles`.
-      info: the data set's: `image`, `animal`, `crop_size`, `blob_length`.
-      image_size: `data.image_size`.
-      options: config.predict.
-    """
-
-    predict: Callable[[np.ndarray], Any]
-    confidence: Callable[[np.ndarray], np.ndarray]
-    keypoints: tuple[str, ...]
-    angles: tuple[heading.Angle, ...]
-    info: dict[str, Any]
-    image_size: int
-    options: Any
-
-
-class Film(NamedTuple):
-    """Frames that can be read more than once.
-
-    Attributes:
-      name: for messages.
-      fps: frames a second.
-      frames: () -> iterator of uint8 [H, W, C].
-      cropped: the frames are crops already, of the model's size.
-      single: there is but one.
-    """
-
-    name: str
-    fps: float
-    frames: Callable[[], Iterable[np.ndarray]]
-    cropped: bool
-    single: bool = False
-
-
-def open_film(path: Path, fps: float) -> Film:
-    """A video file, a picture, or an npz of `images`.
+def prepare(picture: np.ndarray, setup: Setup) -> tuple[np.ndarray, View]:
+    """One picture as the network sees it, uint8 [H, W, C], and which window of it that is.
 
     Args:
-      path: of the file.
-      fps: of an npz, which does not tell.
+      picture: uint8 [h, w, 1 or 3].
 
     Raises:
-      UserError: it cannot be read, or holds something else.
+      UserError: no animal stands out in a picture that is not of the model's size.
     """
-    if path.suffix.lower() == ".npz":
-        arrays = keypoint_files.open_npz(path)
-        array = arrays[keypoint_files.find_images(arrays, path)]
-        array = array[..., None] if array.ndim == 3 else array
-        return Film(str(path), fps, lambda: iter(array), True)
-    if path.suffix.lower() in video.EXTENSIONS:
-        rate, frames = video.read_video(path)
-        frames.close()
-        return Film(str(path), rate, lambda: video.read_video(path)[1], False)
-    return Film(str(path), fps, lambda: iter([decode_image(path)]), False, True)
+    view = _whole_view(picture, setup)
+    if view is None:
+        step = max(1, -(-max(picture.shape[:2]) // PICTURE_SIDE))
+        thin = _thin(picture, step)[..., None] if step > 1 else picture
+        animal = blob.blob_in_crop(thin, setup.info["animal"])
+        if animal is None:
+            raise UserError(_nothing_stands_out(setup, "the picture"))
+        view = _view_about(animal, step, _crop_size([animal.length * step], setup), setup)
+    return see(picture, view, setup), view
 
 
-def locate(film: Film, model: Model) -> Tracks:
-    """The tracks of a film's animal, smoothed where the options say so.
+def see(picture: np.ndarray, view: View, setup: Setup) -> np.ndarray:
+    """The window's pixels as the network takes them: uint8 [H, W, C]."""
+    height, width, channels = setup.info["image"]
+    image = views.cut(picture if channels == 3 else views.gray(picture), view)
+    # A window of another shape than a square may miss the width by a pixel, for rounding.
+    missing = max(0, width - image.shape[1])
+    image = np.pad(image, ((0, 0), (0, missing), (0, 0)), mode="edge")[:, :width]
+    return np.broadcast_to(image, (height, width, channels))
+
+
+def follow(film: Film, setup: Setup) -> Callable[[np.ndarray], View]:
+    """A function that gives the window about the animal in each frame, called with all in order.
+
+    The size of the window, the empty scene, and where the animal is before it is first seen come
+    from SCENE_FRAMES frames spread over the film.
 
     Raises:
-      UserError: the film's size cannot be used, or no animal stands out.
+      UserError: no animal stands out in any of these frames; crops of another size than the
+        model's.
     """
-    points, spread = [], []
-    size = 1 if film.single else model.options.batch_size
-    for batch, count in _batches(_inputs(film, model), size):
-        crops, windows = zip(*batch, strict=True)
-        outputs = model.predict(np.stack(crops))
-        found = np.asarray(outputs["points"])[:count]
-        points += [w.to_picture(p) for w, p in zip(windows, found, strict=False)]
-        spread.append(np.asarray(outputs["spread"])[:count])
-    points, spread = np.stack(points), np.concatenate(spread)
-    confidence = np.asarray(model.confidence(spread))
-    points = smooth(points, model.options.smoothing, film.fps, model.options.smoothing_strength)
-    return Tracks(
-        model.keypoints,
-        tuple(angle.name for angle in model.angles),
-        points,
-        confidence,
-        np.asarray(heading.angles_of(points, model.angles)),
-        np.asarray(heading.both_visible(confidence, model.angles)),
-    )
+    frames = film.frames()
+    first = next(frames)
+    frames.close()
+    view = _whole_view(first, setup)
+    if view is not None:
+        return lambda frame: view
+    _check_larger(film, first, setup)
+    kind = setup.info["animal"]
+    step = max(1, -(-max(first.shape[:2]) // SCENE_SIDE))
+    samples = film.samples(SCENE_FRAMES, lambda frame: _thin(frame, step))
+    find = _finder(samples, kind)
+    blobs = [animal for animal in map(find, samples) if animal]
+    if not blobs:
+        raise UserError(f"{film.name}: {_nothing_stands_out(setup, 'the scene')}")
+    crop = _crop_size([animal.length * step for animal in blobs], setup)
+    last = blobs[0]
+
+    def window(frame: np.ndarray) -> View:
+        nonlocal last
+        last = find(_thin(frame, step)) or last
+        return _view_about(last, step, crop, setup)
+
+    return window
 
 
-def _batches(items: Iterable, size: int) -> Iterator[tuple[list, int]]:
-    """Lists of exactly `size` items, the last filled up with copies, and how many are real."""
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch, size
-            batch = []
-    if batch:
-        yield batch + batch[-1:] * (size - len(batch)), len(batch)
+def _whole_view(picture: np.ndarray, setup: Setup) -> View | None:
+    """All of the picture, where the network looks at whole pictures; else None."""
+    height, width = setup.info["image"][:2]
+    if setup.options.crop_size or setup.info["crop_size"]:
+        return None
+    if picture.shape[:2] == (height, width) or setup.image_size:
+        return views.whole(*picture.shape[:2], setup.image_size)
+    return None
 
 
-def _inputs(film: Film, model: Model) -> Iterator[tuple[np.ndarray, views.View]]:
-    """Each frame as the network sees it, and the window it was cut from."""
-    height, width, channels = model.info["image"]
-    first = next(iter(film.frames()))
-    crop = model.options.crop_size or model.info["crop_size"]
-    same = first.shape[:2] == (height, width)
-    if crop or not (same or model.image_size):
-        if not crop:
-            _check_larger(film, first, model)
-        windows = _follow(film, model, crop)
-    else:
-        fixed = views.whole(*first.shape[:2], model.image_size)
-        windows = itertools.repeat(fixed)
-    for frame, window in zip(film.frames(), windows, strict=False):
-        frame = frame if channels == 3 else views.gray(frame)
-        image = views.cut(frame, window)
-        yield np.broadcast_to(image, (height, width, channels)), window
-
-
-def _check_larger(film: Film, frame: np.ndarray, model: Model) -> None:
-    height, width, _ = model.info["image"]
+def _check_larger(film: Film, frame: np.ndarray, setup: Setup) -> None:
+    if setup.options.crop_size or setup.info["crop_size"]:
+        return
+    height, width, _ = setup.info["image"]
     if film.cropped or frame.shape[0] < height or frame.shape[1] < width:
         raise UserError(
             f"{film.name}: pictures of {frame.shape[1]} x {frame.shape[0]} pixels, but the model "
@@ -155,47 +110,40 @@ def _check_larger(film: Film, frame: np.ndarray, model: Model) -> None:
         )
 
 
-def _follow(film: Film, model: Model, crop: int) -> Iterator[views.View]:
-    """The window about the animal in each frame."""
-    kind, size = model.info["animal"], model.info["image"][0]
-    scene, step = _empty_scene(film, kind)
-    if scene is None:  # a single picture
-        blobs = [blob.blob_in_crop(frame, kind) for frame in film.frames()]
-        step = 1
-    else:
-        thin = (_thin(frame, step) for frame in film.frames())
-        blobs = [blob.blob_in_frame(frame, scene, kind) for frame in thin]
-    lengths = [b.length * step for b in blobs if b]
-    if not lengths:
-        raise UserError(
-            f"{film.name}: no {kind} animal stands out from the scene; data.animal says dark or "
-            "light, and an animal that never moves is part of the scene: cut crops by hand"
-        )
-    crop = crop or round(size * float(np.median(lengths)) / model.info["blob_length"])
-    last = next(b for b in blobs if b)
-    for found in blobs:
-        last = found or last
-        centre = (np.array([last.x, last.y]) + 0.5) * step - 0.5
-        yield views.around(*centre, crop, size)
+def _nothing_stands_out(setup: Setup, place: str) -> str:
+    return (
+        f"no {setup.info['animal']} animal stands out from {place}; data.animal says dark or "
+        "light, and an animal that never moves is part of the scene: cut crops by hand"
+    )
 
 
-def _empty_scene(film: Film, kind: str) -> tuple[np.ndarray | None, int]:
-    """The scene without the animal, gray and thinned out, and by which factor; None for one frame.
+def _crop_size(lengths: list[float], setup: Setup) -> int:
+    """Height of the window, in pixels of the picture: the animal as large in it as in training."""
+    crop = setup.options.crop_size or setup.info["crop_size"]
+    if crop:
+        return crop
+    scale = float(np.median(lengths)) / setup.info["blob_length"]
+    return max(1, round(setup.info["image"][0] * scale))
 
-    Keeps SCENE_FRAMES frames at most: when there are twice as many, every second one goes.
-    """
-    kept, every, step = [], 1, 1
-    for i, frame in enumerate(film.frames()):
-        if i % every:
-            continue
-        step = max(1, -(-max(frame.shape[:2]) // SCENE_SIDE))
-        kept.append(_thin(frame, step))
-        if len(kept) == 2 * SCENE_FRAMES:
-            kept, every = kept[::2], 2 * every
-    if len(kept) < 2:
-        return None, step
+
+def _view_about(animal: blob.Blob, step: int, crop: int, setup: Setup) -> View:
+    """A window `crop` pixels high, of the shape of the model's pictures, about a thinned blob."""
+    height, width = setup.info["image"][:2]
+    x, y = (np.array([animal.x, animal.y]) + 0.5) * step - 0.5
+    view = views.around(x, y, crop, height)
+    if width == height:
+        return view
+    wide = round(crop * width / height)
+    return view._replace(left=round(float(x) + 0.5 - wide / 2), width=wide)
+
+
+def _finder(samples: list[np.ndarray], kind: str) -> Callable[[np.ndarray], Any]:
+    """Finds the animal's blob in thinned frames; in a film of one frame as in a picture."""
+    if len(samples) < 2:
+        return lambda frame: blob.blob_in_crop(frame[..., None], kind)
     percent = SCENE_PERCENTILE if kind == "dark" else 100 - SCENE_PERCENTILE
-    return np.percentile(np.stack(kept), percent, axis=0).astype(np.float32), step
+    scene = np.percentile(np.stack(samples), percent, axis=0).astype(np.float32)
+    return lambda frame: blob.blob_in_frame(frame, scene, kind)
 
 
 def _thin(frame: np.ndarray, step: int) -> np.ndarray:
@@ -203,3 +151,14 @@ def _thin(frame: np.ndarray, step: int) -> np.ndarray:
     height, width = (side // step * step for side in frame.shape[:2])
     gray = views.gray(frame)[:height, :width, 0].astype(np.float32)
     return gray.reshape(height // step, step, width // step, step).mean((1, 3))
+
+
+def windows(film: Film, setup: Setup) -> Iterator[tuple[np.ndarray, View]]:
+    """Each frame of a film, and the window about the animal in it; decodes the film once.
+
+    Raises:
+      UserError: as `follow`, and as reading the film does.
+    """
+    window = follow(film, setup)
+    for frame in film.frames():
+        yield frame, window(frame)

@@ -2,12 +2,14 @@
 
 Angles are in degrees: 0 along +x (to the right of the picture), counter-clockwise as seen in the
 picture (90 is up, although y counts downwards), in (-180, 180].
+
+Arrays may be numpy's or jax's: the functions ask an array for its own namespace.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 
 from jaxvision.errors import UserError
 
@@ -49,12 +51,12 @@ def find_angles(points: Sequence[str], options) -> tuple[Angle, ...]:
     """
     places = {place: _indices(points, place, tuple(options[place])) for place in USUAL}
     base, neck, head = places["base"], places["neck"], places["head"]
-    found = []
+    angles = []
     if base and (neck or head):
-        found.append(Angle("heading", base, neck or head))
+        angles.append(Angle("heading", base, neck or head))
     if neck and head:
-        found.append(Angle("head_direction", neck, head))
-    return tuple(found)
+        angles.append(Angle("head_direction", neck, head))
+    return tuple(angles)
 
 
 def _indices(points: Sequence[str], place: str, wanted: tuple[str, ...]) -> tuple[int, ...]:
@@ -75,12 +77,13 @@ def _indices(points: Sequence[str], place: str, wanted: tuple[str, ...]) -> tupl
 
 def angles_of(points, angles: Sequence[Angle]):
     """Degrees, [..., A], of points [..., K, 2]."""
+    xp = points.__array_namespace__()
     if not angles:
-        return jnp.zeros((*points.shape[:-2], 0))
-    start = jnp.stack([_midpoint(points, a.start) for a in angles], -2)  # [..., A, 2]
-    end = jnp.stack([_midpoint(points, a.end) for a in angles], -2)
+        return xp.zeros((*points.shape[:-2], 0))
+    start = xp.stack([_midpoint(points, a.start) for a in angles], -2)  # [..., A, 2]
+    end = xp.stack([_midpoint(points, a.end) for a in angles], -2)
     # Start less end, not minus (end less start): -0.0 would turn 180 degrees into -180.
-    return jnp.rad2deg(jnp.arctan2(start[..., 1] - end[..., 1], end[..., 0] - start[..., 0]))
+    return xp.rad2deg(xp.arctan2(start[..., 1] - end[..., 1], end[..., 0] - start[..., 0]))
 
 
 def both_visible(visible, angles: Sequence[Angle]):
@@ -88,8 +91,9 @@ def both_visible(visible, angles: Sequence[Angle]):
 
     For confidences in [0, 1] instead, that all of them are right: their product.
     """
-    shares = [jnp.prod(visible[..., jnp.array(a.start + a.end)], -1) for a in angles]
-    return jnp.stack(shares, -1) if shares else jnp.zeros((*visible.shape[:-1], 0))
+    xp = visible.__array_namespace__()
+    shares = [xp.prod(visible[..., np.array(a.start + a.end)], axis=-1) for a in angles]
+    return xp.stack(shares, -1) if shares else xp.zeros((*visible.shape[:-1], 0))
 
 
 def difference(a, b):
@@ -98,7 +102,7 @@ def difference(a, b):
 
 
 def _midpoint(points, indices: tuple[int, ...]):
-    return points[..., jnp.array(indices), :].mean(-2)
+    return points[..., np.array(indices), :].mean(-2)
 
 
 def mirror_order(points: Sequence[str]) -> list[int]:
@@ -115,16 +119,16 @@ def mirror_order(points: Sequence[str]) -> list[int]:
 
 
 def _mirror_names(name: str) -> list[str]:
-    found = []
+    mirrored = []
     for a, b in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         for one, other in ((a, b), (b, a)):
             if one in name:
-                found.append(name.replace(one, other, 1))
+                mirrored.append(name.replace(one, other, 1))
     for mark in "_-. ":
         for a, b in (("l", "r"), ("L", "R")):
             for one, other in ((a, b), (b, a)):
                 if name.endswith(mark + one):
-                    found.append(name[: -len(one)] + other)
+                    mirrored.append(name[: -len(one)] + other)
                 if name.startswith(one + mark):
-                    found.append(other + name[len(one) :])
-    return found
+                    mirrored.append(other + name[len(one) :])
+    return mirrored

@@ -84,16 +84,26 @@ def _deeplabcut_header(tracks: Tracks, first: str) -> list[list[str]]:
     return [["scorer", *[SCORER] * len(parts)], ["bodyparts", *parts], ["coords", *coords]]
 
 
+def require_h5py():
+    """The module `h5py`.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError('predict.h5 needs h5py: pip install -e ".[tracks]"') from error
+    return h5py
+
+
 def write_h5(path: Path, tracks: Tracks, video: str) -> None:
     """An h5 with the data sets of SLEAP's analysis export, for one animal (one track).
 
     Raises:
       UserError: h5py is missing; the file cannot be written.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f'writing {path} needs h5py: pip install -e ".[tracks]"') from error
+    h5py = require_h5py()
     known = np.isfinite(tracks.points).all(-1)  # [T, K]
     data = {
         "tracks": tracks.points.transpose(2, 1, 0)[None].astype(np.float64),  # [1, 2, K, T]

@@ -1,7 +1,8 @@
-"""What predict mode writes for a film or a picture: tables, pictures and films with the pose."""
+"""Files for pictures and films: tables, pictures and films with the pose."""
 
-import itertools
-from collections.abc import Iterator, Sequence
+import array
+import collections
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,127 +10,142 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import images
-from jaxvision.tasks.keypoints import figures as pose
-from jaxvision.tasks.keypoints import follow as follow_animal
-from jaxvision.tasks.keypoints import tracks
-from jaxvision.tasks.keypoints.follow import Film, Model
-from jaxvision.tasks.keypoints.heading import Angle
+from jaxvision.input_pipeline.video import require_av
+from jaxvision.task import Prediction
+from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, tracks
+from jaxvision.tasks.keypoints.films import Film
+from jaxvision.tasks.keypoints.poses import Setup
 from jaxvision.tasks.keypoints.tracks import Tracks
 from jaxvision.visualize.film import write_film
 
-SMALLEST = 300  # pixels: smaller pictures are enlarged in films by a whole factor
 
-
-def write_file(model: Model, path: Path, output: Path) -> dict[str, Any]:
-    """Locates the points in one file, and writes them under `output`.
-
-    A picture gives <stem>.png, with the pose drawn. An npz or a video gives <stem>.csv (see
-    `tracks.write_csv`), and where asked <stem>.mp4 and <stem>.h5.
-
-    Returns:
-      A JSON-able record: file and the written files; of a picture its points (x, y, confidence) and
-      angles; of a film how many frames, and the median confidence.
-
-    Raises:
-      UserError: the file cannot be read or is of a size that cannot be used; the output cannot be
-        written or is the file's own folder.
-    """
-    if output.resolve() == path.parent.resolve():
-        raise UserError(
-            f"output {output} is the folder of {path.name}, which results could overwrite; choose "
-            "another folder"
-        )
-    film = follow_animal.open_film(path, model.options.fps)
-    found = follow_animal.locate(film, model)
-    if path.suffix.lower() in images.EXTENSIONS:
-        return _write_picture(film, found, path, output)
-    written = {"csv": output / f"{path.stem}.csv"}
-    tracks.write_csv(written["csv"], found, model.options.layout)
-    if model.options.h5:
-        written["h5"] = output / f"{path.stem}.h5"
-        tracks.write_h5(written["h5"], found, str(path))
-    if model.options.film:
-        written["film"] = output / f"{path.stem}.mp4"
-        write_film(written["film"], pose_frames(film, found), film.fps)
-    return {
-        "file": str(path),
-        "frames": len(found.points),
-        "fps": film.fps,
-        "median_confidence": float(np.median(found.confidence)),
-        **{kind: str(name) for kind, name in written.items()},
-    }
-
-
-def _write_picture(film: Film, found: Tracks, path: Path, output: Path) -> dict[str, Any]:
-    target = output / f"{path.stem}.png"
+def write_picture(
+    render: Callable, picture: np.ndarray, prediction: Prediction, path: Path, output: Path
+) -> dict[str, str]:
+    """<stem>.png, with the pose drawn."""
+    target = Path(output) / f"{Path(path).stem}.png"
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(next(_drawn(film, found))).save(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(render(picture, prediction)).save(target)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-    values = np.concatenate([found.points[0], found.confidence[0][:, None]], 1)  # [K, 3]
-    return {
-        "file": str(path),
-        "picture": str(target),
-        "points": {name: row.tolist() for name, row in zip(found.keypoints, values, strict=True)},
-        "degrees": found.degrees[0].tolist(),
-        "degrees_confidence": found.degrees_confidence[0].tolist(),
-    }
+    return {"picture": str(target)}
 
 
-def collect(
-    names: Sequence[str], angles: Sequence[Angle], options, records: Sequence[dict], output: Path
-) -> None:
+def collect(setup: Setup, records: Sequence[dict], output: Path) -> None:
     """One table, points.csv, of all single pictures, in the order of their names.
 
     Args:
-      records: of `write_file`; films have tables of their own.
+      records: of all files; films have tables of their own.
     """
     pictures = [record for record in records if "points" in record]
     if not pictures:
         return
-    values = np.array([[record["points"][name] for name in names] for record in pictures])
-    found = Tracks(
-        names,
-        tuple(angle.name for angle in angles),
+    values = np.array([[record["points"][name] for name in setup.keypoints] for record in pictures])
+    table = Tracks(
+        setup.keypoints,
+        tuple(angle.name for angle in setup.angles),
         values[..., :2],
         values[..., 2],
         np.array([record["degrees"] for record in pictures]).reshape(len(pictures), -1),
         np.array([record["degrees_confidence"] for record in pictures]).reshape(len(pictures), -1),
     )
-    files = [Path(record["file"]).name for record in pictures]
-    tracks.write_csv(Path(output) / "points.csv", found, options.layout, files)
+    names = [Path(record["file"]).name for record in pictures]
+    tracks.write_csv(Path(output) / "points.csv", table, setup.options.layout, names)
 
 
-def write_pose_film(model: Model, film: Film, path: Path, limit: int) -> Path:
-    """A film of the first `limit` frames with the pose drawn.
+def write_film_files(
+    setup: Setup, apply: Callable, path: Path, output: Path, fitted: dict[str, float]
+) -> dict[str, Any]:
+    """Locates the points in an npz or a video: <stem>.csv (see `tracks.write_csv`), and where
+    asked <stem>.mp4 and <stem>.h5.
+
+    The film is decoded once, but for the frames that the empty scene is made of. In memory are the
+    tracks, and no more frames than wait for the network (two batches) and the smoother.
+
+    Returns:
+      A JSON-able record: file and the written files, frames, fps and the median confidence.
 
     Raises:
-      UserError: as `write_file`.
+      UserError: the file cannot be read or is of a size that cannot be used; no animal stands out;
+        an extra is missing; the output cannot be written.
     """
-    film = film._replace(frames=_first(film.frames, limit))
-    write_film(path, pose_frames(film, follow_animal.locate(film, model)), film.fps)
-    return path
+    path, output, options = Path(path), Path(output), setup.options
+    if options.film:
+        require_av()
+    if options.h5:
+        tracks.require_h5py()
+    film = films.open_film(path, options.fps)
+    written = {"csv": output / f"{path.stem}.csv"}
+    # Numbers in one block each: thousands of small arrays would lie between the frames in memory,
+    # and keep the room that frames leave from being used again (0.5 GiB over 2,330 frames).
+    points, confidences = array.array("d"), array.array("d")
+    poses_of_film = _record(
+        film_poses(apply, film, setup, fitted, options.film), points, confidences
+    )
+    if options.film:
+        written["film"] = output / f"{path.stem}.mp4"
+        write_film(written["film"], pose_frames(poses_of_film, setup), film.fps)
+    else:
+        collections.deque(poses_of_film, maxlen=0)
+    count = len(setup.keypoints)
+    table = poses.make_tracks(
+        setup, np.reshape(points, (-1, count, 2)), np.reshape(confidences, (-1, count))
+    )
+    tracks.write_csv(written["csv"], table, options.layout)
+    if options.h5:
+        written["h5"] = output / f"{path.stem}.h5"
+        tracks.write_h5(written["h5"], table, str(path))
+    return {
+        "file": str(path),
+        "frames": len(table.points),
+        "fps": film.fps,
+        "median_confidence": float(np.median(table.confidence)),
+        **{kind: str(written[kind]) for kind in ("csv", "h5", "film") if kind in written},
+    }
 
 
-def _first(frames, limit: int):
-    return lambda: itertools.islice(frames(), limit)
+def film_poses(
+    apply: Callable, film: Film, setup: Setup, fitted: dict[str, float], keep_frames: bool = True
+) -> Iterator[tuple[np.ndarray | None, np.ndarray, np.ndarray]]:
+    """(frame, points [K, 2] in its pixels, confidence [K]) of each frame, smoothed, in order.
+
+    Without `keep_frames` None stands for the frames, which then need no memory while they wait.
+    """
+    inputs = (
+        ((frame if keep_frames else None, view), follow.see(frame, view, setup)[None])
+        for frame, view in follow.windows(film, setup)
+    )
+
+    def located():
+        for (frame, view), outputs in apply(inputs):
+            points, confidence = poses.locate(outputs, view, setup, fitted)
+            yield (frame, confidence), points
+
+    method, strength = setup.options.smoothing, setup.options.smoothing_strength
+    smoothed = smoothing.smooth_stream(located(), method, film.fps, strength)
+    return ((frame, points, confidence) for (frame, confidence), points in smoothed)
 
 
-def pose_frames(film: Film, found: Tracks) -> Iterator[np.ndarray]:
-    """Every frame with points and arrows, and beside it the trace of the first angle."""
-    for t, picture in enumerate(_drawn(film, found)):
-        if found.angles:
-            start = max(0, t + 1 - pose.TRACE)
-            picture = pose.film_frame(picture, found.degrees[start : t + 1, 0])
+def _record(items: Iterable, points: array.array, confidences: array.array) -> Iterator:
+    """Passes on what `film_poses` gives, and keeps all of it but the frames."""
+    for item in items:
+        points.extend(item[1].ravel())
+        confidences.extend(item[2])
+        yield item
+
+
+def pose_frames(items: Iterable, setup: Setup) -> Iterator[np.ndarray]:
+    """Every frame with points and arrows, and beside it the trace of the first angle.
+
+    Args:
+      items: of `film_poses`.
+    """
+    trace = collections.deque(maxlen=figures.TRACE)
+    for frame, points, confidence in items:
+        one = poses.make_tracks(setup, points[None], confidence[None])
+        picture = figures.draw_frame(frame, points, one.degrees[0], confidence)
+        if setup.angles:
+            trace.append(one.degrees[0, 0])
+            picture = figures.film_frame(picture, trace)
         yield picture
-
-
-def _drawn(film: Film, found: Tracks) -> Iterator[np.ndarray]:
-    """Every frame with points and arrows."""
-    for t, frame in enumerate(film.frames()):
-        zoom = max(1, -(-SMALLEST // max(frame.shape[:2])))
-        yield pose.draw_pose(
-            frame, found.points[t], found.degrees[t], zoom=zoom, strength=found.confidence[t]
-        )

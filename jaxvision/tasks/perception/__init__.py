@@ -6,37 +6,11 @@ where it is missing; in training on votes, 'image' [B, 2, S, S, 3], 'score' [B, 
 'features' [B, views, C] (or [B, 2, views, C]) stand in for 'image'.
 """
 
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import losses
-from jaxvision.errors import UserError
-from jaxvision.input_pipeline import score_scale
-from jaxvision.input_pipeline.augment import photos as augment
-from jaxvision.input_pipeline.score_scale import Scale
-from jaxvision.models import encoder_options
-from jaxvision.models.perception import Head, Scorer
-from jaxvision.task import Measured, Task
-from jaxvision.tasks.perception import report as perception_report
-from jaxvision.tasks.perception import snapshots
-from jaxvision.tasks.perception import write as score_files
-from jaxvision.visualize import grad_cam
-
-LOSSES = ("mse", "huber", "gaussian", "ordinal")
-STRIDE = 32  # of the encoders' last features
-
-
-class Parts(NamedTuple):
-    """What every function of the task needs: config, model, and the scale of the scores."""
-
-    config: ConfigDict
-    model: Scorer
-    encoder: encoder_options.Encoder
-    scale: Scale
+from jaxvision.task import Predictor, Report, Task
 
 
 def make(config: ConfigDict, info: dict[str, Any]) -> Task:
@@ -45,264 +19,26 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Task:
     Raises:
       UserError: unknown loss, encoder or layer; options that contradict each other.
     """
-    dtype = jnp.dtype(config.train.dtype)
-    encoder = encoder_options.make(config, dtype=dtype, num_classes=0)
-    _check(config, encoder)
-    scale = score_scale.from_info(info)
-    ordinal, gaussian = (config.loss.name == name for name in ("ordinal", "gaussian"))
-    head = Head(
-        attributes=len(scale.attributes),
-        hidden=tuple(config.model.hidden),
-        dropout=config.model.dropout,
-        spread=gaussian,
-        dtype=dtype,
-    )
-    model = Scorer(encoder.model, head, thresholds=ordinal, votes=config.loss.votes > 0)
-    parts = Parts(config, model, encoder, scale)
-    predict = functools.partial(_predict, parts)
-    return Task(
-        init=functools.partial(_init, parts),
-        load_weights=functools.partial(encoder_options.load_weights, encoder),
-        augment=functools.partial(_augment, config),
-        loss=functools.partial(_loss, parts),
-        metrics=functools.partial(_metrics, parts),
-        fit=functools.partial(perception_report.fit, scale, not config.loss.scores),
-        summarize=functools.partial(perception_report.summarize, scale),
-        draw=functools.partial(
-            perception_report.draw,
-            scale,
-            jax.jit(predict),
-            jax.jit(functools.partial(_attend, parts)),
-        ),
-        predict=predict,
-        decode=functools.partial(score_files.decode, scale),
-        predict_file=functools.partial(score_files.predict_file, scale, info["image_size"]),
-        trainable=functools.partial(encoder_options.trainable, encoder),
-        plots=functools.partial(perception_report.plots, scale, info["shares"]),
-        highlights=functools.partial(perception_report.highlights, scale, config.eval.figure_rows),
-        collect=functools.partial(score_files.collect, scale, config.predict),
-        condense=functools.partial(_condense, parts) if config.data.cached_views else None,
-    )
+    from jaxvision.tasks.perception import model
+
+    scorer, draw = model.make(config, info)
+    report = make_report(config, info)._replace(draw=draw)
+    return Task(scorer, report, make_predictor(config, info))
 
 
-def _check(config, encoder):
-    options, frozen = config.loss, set(encoder.model.layer_order()) <= set(encoder.model.frozen)
-    if options.name not in LOSSES:
-        raise UserError(f"loss.name={options.name!r} is unknown: use one of {', '.join(LOSSES)}")
-    if options.scores < 0 or options.votes < 0 or options.scores + options.votes == 0:
-        raise UserError(
-            f"loss.scores={options.scores:g} and loss.votes={options.votes:g}: these weights are 0 "
-            "or more, and not both 0"
-        )
-    if options.name == "ordinal" and config.data.target != "deciles":
-        raise UserError("loss.name=ordinal learns deciles: set data.target=deciles")
-    for name, value in (
-        ("data.cached_views", config.data.cached_views),
-        ("model.snapshots", config.model.snapshots),
-    ):
-        if value and not frozen:
-            raise UserError(
-                f"{name}={value} needs an encoder that is frozen as a whole "
-                "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
-            )
-    if not 0 <= config.data.cached_views <= augment.VIEWS:
-        raise UserError(f"data.cached_views={config.data.cached_views}: from 0 to {augment.VIEWS}")
+def make_report(config: ConfigDict, info: dict[str, Any]) -> Report:
+    """Metrics and figures; flax is not imported."""
+    from jaxvision.tasks.perception import report
+
+    return report.make(config, info)
 
 
-def _init(parts, key, batch):
-    images = _views(parts.config, _flat(batch["image"], 4), 1)[:, 0]
-    variables = parts.model.init(key, images, train=False)
-    if parts.config.model.snapshots:
-        head = variables["params"]["head"]
-        taken = snapshots.start(head, parts.config.model.snapshots)
-        variables = {**variables, "snapshots": taken}
-    return variables
-
-
-def _flat(array, axes):
-    """Joins the axes before the last `axes - 1`: the two photos of a pair beside the batch."""
-    return array.reshape(-1, *array.shape[array.ndim - axes + 1 :])
-
-
-def crop_size(config: ConfigDict, size: int) -> int:
-    """What the network sees of a photo of `size` pixels.
+def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
+    """Photos of any size to scores with their uncertainty; jax is not imported.
 
     Raises:
-      UserError: it is larger than the photo, or too small for the encoders' five halvings.
+      UserError: `predict` options that cannot work.
     """
-    crop = config.data.crop_size or round(size * 7 / 8)
-    if crop > size:
-        raise UserError(f"data.crop_size={crop} is larger than the photos of {size} pixels")
-    if crop < STRIDE:
-        raise UserError(f"a crop of {crop} pixels is less than {STRIDE}: raise data.image_size")
-    return crop
+    from jaxvision.tasks.perception import predictor
 
-
-def _views(config, images, count):
-    """The first `count` of `augment.fixed_views`: [B, count, c, c, 3]."""
-    return augment.fixed_views(images, crop_size(config, images.shape[1]), count)
-
-
-def _condense(parts, variables, batch):
-    """Features of the views of each photo in place of the photo: the encoder is frozen."""
-    batch, image = dict(batch), batch["image"]
-    views = parts.config.data.cached_views
-    crops = _views(parts.config, _flat(image, 4), views)  # [B, V, c, c, 3]
-    found = parts.model.apply(
-        _without_snapshots(variables), _flat(crops, 4), train=False, method="features"
-    )
-    del batch["image"]
-    return {**batch, "features": found.reshape(*image.shape[:-3], views, found.shape[-1])}
-
-
-def _augment(config, key, batch):
-    if "features" in batch:
-        features = batch["features"]  # [B, V, C] or [B, 2, V, C]
-        flat = _flat(features, 3)
-        view = jax.random.randint(key, (len(flat), 1, 1), 0, flat.shape[1])
-        chosen = jnp.take_along_axis(flat, view, axis=1)  # [B, 1, C]
-        return {**batch, "features": chosen.reshape(*features.shape[:-2], 1, -1)}
-    images, options = _flat(batch["image"], 4), config.augment
-    crop = crop_size(config, images.shape[1])
-
-    def one(key, image):
-        window_key, colour_key = jax.random.split(key)
-        image = augment.crop_mirror(window_key, image, crop)
-        return augment.colour_jitter(
-            colour_key, image, options.brightness, options.contrast, options.saturation
-        )
-
-    images = jax.vmap(one)(jax.random.split(key, len(images)), images)
-    return {**batch, "image": images.reshape(*batch["image"].shape[:-3], crop, crop, 3)}
-
-
-def _without_snapshots(variables):
-    return {name: tree for name, tree in variables.items() if name != "snapshots"}
-
-
-def _loss(parts, params, extra, batch, key):
-    model, options = parts.model, parts.config.loss
-    variables = {"params": params, **_without_snapshots(extra)}
-    cached = "features" in batch
-    inputs = _flat(batch["features"][..., 0, :], 2) if cached else _flat(batch["image"], 4)
-    outputs, updated = model.apply(
-        variables,
-        inputs,
-        train=True,
-        method="score_features" if cached else "__call__",
-        mutable=[name for name in variables if name != "params"],
-        rngs={"dropout": key},
-    )
-    score = batch["score"].reshape(-1, len(parts.scale.attributes))
-    loss, sums = 0.0, {}
-    if options.scores:
-        errors, known = _score_errors(parts, variables, outputs, score)
-        loss = options.scores * losses.weighted_mean(errors, known)
-        sums["score_loss"] = ((errors * known).sum(), known.sum())
-    if options.votes:
-        slope, log_tie = model.apply(variables, method="vote_scale")
-        value = outputs["value"].reshape(-1, 2, score.shape[-1])  # [B, 2, A]
-        difference = slope * (value[:, 0] - value[:, 1])
-        surprise = losses.paired_comparison(difference, log_tie, batch["votes"]).sum()
-        votes = jnp.maximum(batch["votes"].sum(), 1.0)
-        loss += options.votes * surprise / votes
-        sums["vote_loss"] = (surprise, votes)
-    extra = {**extra, **updated}
-    if "snapshots" in extra:
-        every, decay = parts.config.model.snapshot_every, parts.config.model.snapshot_decay
-        extra["snapshots"] = snapshots.update(extra["snapshots"], params["head"], every, decay)
-    return loss, (extra, {"loss": (loss, jnp.ones(())), **sums})
-
-
-def _targets(scale, score):
-    """Targets of raw scores, finite even where these are missing, and whether they are known."""
-    if score.shape[-1] != len(scale.attributes):
-        raise UserError(
-            f"the data has {score.shape[-1]} attributes, the model {len(scale.attributes)} "
-            f"({', '.join(scale.attributes)}): choose these with data.attributes"
-        )
-    known = jnp.isfinite(score)
-    return score_scale.to_target(scale, jnp.where(known, score, scale.low)), known
-
-
-def _score_errors(parts, variables, outputs, score):
-    """The loss of each score and whether it is known, float32 [B, A] each."""
-    scale, name = parts.scale, parts.config.loss.name
-    target, known = _targets(scale, score)
-    standard, value = (target - scale.mean) / scale.std, outputs["value"]
-    if name == "ordinal":
-        thresholds = parts.model.apply(variables, method="decile_thresholds")
-        errors = losses.ordinal(value, thresholds, target)
-    elif name == "gaussian":
-        errors = losses.gaussian_nll(value, outputs["log_spread"], standard)
-    else:
-        errors = (losses.huber if name == "huber" else losses.squared)(value, standard)
-    return errors, known.astype(jnp.float32)
-
-
-def _outputs(parts, variables, batch):
-    """Scores and their standard deviations, in units of the target: float32 [B, A] each.
-
-    They are those of the network alone; `perception_report.calibrate` says what validation adds.
-    """
-    model, config = parts.model, parts.config
-    own = _without_snapshots(variables)
-    if "features" in batch:
-        features = batch["features"][:, 0]  # the centre
-    else:
-        images = _views(config, batch["image"], 1)[:, 0]
-        features = model.apply(own, images, train=False, method="features")
-    if "snapshots" not in variables:
-        return _judge(parts, own, features)
-    every = config.model.snapshot_every
-    heads, weights = snapshots.members(variables["snapshots"], own["params"]["head"], every)
-
-    def member(head):
-        return _judge(parts, {**own, "params": {**own["params"], "head": head}}, features)
-
-    scores, spreads = jax.vmap(member)(heads)  # [M, B, A]
-    weights = weights[:, None, None]
-    score = (weights * scores).sum(0)
-    # The variance of a mixture: within its members and between them.
-    variance = (weights * (spreads**2 + (scores - score) ** 2)).sum(0)
-    return score, jnp.sqrt(variance)
-
-
-def _judge(parts, variables, features):
-    """Scores and standard deviations, float32 [B, A], by one head from features [B, C]."""
-    scale, model = parts.scale, parts.model
-    outputs = model.apply(variables, features, train=False, method="score_features")
-    value = outputs["value"]
-    if parts.config.loss.name == "ordinal" and parts.config.loss.scores:
-        above = jax.nn.sigmoid(
-            value[..., None] - model.apply(variables, method="decile_thresholds")
-        )
-        score = 1 + above.sum(-1)
-        # E[rank^2] of 1 + the number of thresholds passed, P(rank > k) being `above`.
-        square = 1 + ((2 * jnp.arange(1, above.shape[-1] + 1) + 1) * above).sum(-1)
-        return score, jnp.sqrt(jnp.maximum(square - score**2, 1e-4))
-    spread = jnp.exp(outputs["log_spread"]) if "log_spread" in outputs else jnp.ones_like(value)
-    return scale.mean + scale.std * value, scale.std * spread
-
-
-def _metrics(parts, variables, batch, key):
-    score, spread = _outputs(parts, variables, batch)
-    target, known = _targets(parts.scale, batch["score"])
-    target = jnp.where(known, target, jnp.nan)
-    passed = {name: batch[name] for name in ("number", "place", "ballots") if name in batch}
-    return Measured({}, {"target": target, "score": score, "spread": spread, **passed})
-
-
-def _predict(parts, variables, images):
-    score, spread = _outputs(parts, variables, {"image": images})
-    return {"score": score, "spread": spread}
-
-
-def _attend(parts, variables, images, attribute):
-    """Where the network looks for an attribute: Grad-CAM of its value, float32 [B, c, c]."""
-    crops, own = _views(parts.config, images, 1)[:, 0], _without_snapshots(variables)
-
-    def value(crops):
-        return parts.model.apply(own, crops.astype(jnp.float32), train=False)["value"][:, attribute]
-
-    return grad_cam.grad_cam(value, crops, f"encoder/{parts.encoder.model.cam_layer}")
+    return predictor.make(config.predict, info)

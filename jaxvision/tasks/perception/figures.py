@@ -3,47 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from jaxvision.input_pipeline import score_scale
-from jaxvision.visualize.grad_cam import heat_overlay
-from jaxvision.visualize.grid import image_grid
 
 PANEL = 168  # side of a photo in a grid, pixels
 TRUE, PREDICTED = (90, 90, 96), (214, 108, 30)
+CARD, NAMES, BARS, LINE = 384, 104, 150, 28  # pixels: a photo, names, bars, a line of text
 POINTS = 4000  # of a scatter plot; more only hide each other
-
-
-def score_row(
-    image: np.ndarray,
-    attributes: Sequence[str],
-    target: np.ndarray,
-    score: np.ndarray,
-    spread: np.ndarray,
-    heats: np.ndarray,
-) -> list[np.ndarray]:
-    """The panels of one photo: itself, its scores, and where each attribute was looked for.
-
-    Args:
-      image: uint8 [S, S, 3].
-      attributes: names, A of them.
-      target, score, spread: float [A] on [1, 10]; NaN where there is no target.
-      heats: float [A, c, c] in [0, 1], of the middle of the image.
-    """
-    side, middle = len(image), heats.shape[1]
-    edge = (side - middle) // 2
-    seen = image[edge : edge + middle, edge : edge + middle]
-    overlays = [_resized(heat_overlay(seen, heat)) for heat in heats]
-    return [_resized(image), score_bars(attributes, target, score, spread), *overlays]
-
-
-def score_grid(rows: Sequence[Sequence[np.ndarray]], attributes: Sequence[str]) -> np.ndarray:
-    """Rows of `score_row` under their titles: uint8 [H, W, 3]."""
-    return image_grid(rows, ["photo", "true (gray), predicted", *attributes])
-
-
-def _resized(image: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((PANEL, PANEL), Image.Resampling.BICUBIC))
 
 
 def score_bars(
@@ -67,6 +34,50 @@ def score_bars(
         ends = (across(score[a] - spread[a]), middle, across(score[a] + spread[a]), middle)
         draw.line(ends, fill=(60, 20, 0))
     return np.asarray(picture)
+
+
+def score_card(
+    photo: np.ndarray, attributes: Sequence[str], score: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """A photo beside the bars and values of its scores: uint8 [H, W, 3].
+
+    Args:
+      photo: uint8 [H, W, 3]; brought to CARD pixels on its longer side.
+      attributes: names, A of them.
+      score, spread: float [A] on [1, 10].
+    """
+    factor = CARD / max(photo.shape[:2])
+    size = [max(1, round(side * factor)) for side in photo.shape[1::-1]]
+    image = Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC)
+    height = max(image.height, LINE * len(attributes) + 8)
+    left = image.width + 12  # of the names
+    bar, values = left + NAMES, left + NAMES + BARS + 10
+    canvas = Image.new("RGB", (values + 90, height), (255, 255, 255))
+    canvas.paste(image, (0, 0))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+
+    def across(value):
+        return bar + BARS * float(np.clip((value - 1) / 9, 0, 1))
+
+    for a, name in enumerate(attributes):
+        top = 4 + a * LINE
+        middle = top + LINE / 2
+        draw.text((left, middle), _shortened(name, draw, font), (0, 0, 0), font, anchor="lm")
+        draw.rectangle((bar, top + 5, bar + BARS, top + LINE - 5), fill=(236, 236, 240))
+        draw.rectangle((bar, top + 5, across(score[a]), top + LINE - 5), fill=PREDICTED)
+        ends = across(score[a] - spread[a]), across(score[a] + spread[a])
+        draw.line((ends[0], middle, ends[1], middle), fill=(60, 20, 0), width=3)
+        text = f"{score[a]:.1f} ± {spread[a]:.1f}"
+        draw.text((values, middle), text, (0, 0, 0), font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def _shortened(name: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont) -> str:
+    """The name, cut to the room that it has."""
+    whole = name
+    while len(name) > 1 and draw.textlength(name, font) > NAMES - 8:
+        name = name[:-1]
+    return name if name == whole else name[:-1] + "."
 
 
 def scatter(scale: score_scale.Scale, target: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ Arrays are [N, A], photos by attributes, in units of the target; NaN marks a sco
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special, stats
 
 from jaxvision.input_pipeline import score_scale
 from jaxvision.input_pipeline.score_scale import Scale
@@ -42,17 +43,17 @@ def summarize(
     low, high = bootstrap(target, predicted, near)
     order = ("pearson", "spearman", "r2", "mae", "rmse", "within_one_decile")
     covered = np.abs(predicted - target) <= 1.645 * spread
-    found = {name: float(np.mean(values[name])) for name in order}
-    found["coverage_90"] = float(covered[known].mean()) if known.any() else 0.0
+    summary = {name: float(np.mean(values[name])) for name in order}
+    summary["coverage_90"] = float(covered[known].mean()) if known.any() else 0.0
     for name in INTERVALS:
-        found |= {f"{name}_low": float(low[name][-1]), f"{name}_high": float(high[name][-1])}
+        summary |= {f"{name}_low": float(low[name][-1]), f"{name}_high": float(high[name][-1])}
     for name in order:
         for a, attribute in enumerate(scale.attributes):
-            found[f"{name}_{attribute}"] = float(values[name][a])
+            summary[f"{name}_{attribute}"] = float(values[name][a])
     for a, attribute in enumerate(scale.attributes):
-        found[f"pearson_{attribute}_low"] = float(low["pearson"][a])
-        found[f"pearson_{attribute}_high"] = float(high["pearson"][a])
-    return found
+        summary[f"pearson_{attribute}_low"] = float(low["pearson"][a])
+        summary[f"pearson_{attribute}_high"] = float(high["pearson"][a])
+    return summary
 
 
 def _near(scale, target, predicted):
@@ -127,18 +128,10 @@ def bootstrap(
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of the ranks, ties at their mean rank; 0 where it is not defined."""
-    if len(a) < 2:
+    """Correlation of the ranks, ties at their mean rank; 0 where it is not defined."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    ranks = [_ranks(values) - (len(a) + 1) / 2 for values in (a, b)]
-    spread = np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
-    return float((ranks[0] * ranks[1]).sum() / spread) if spread > 0 else 0.0
-
-
-def _ranks(values):
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[group]
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def vote_accuracy(
@@ -156,15 +149,40 @@ def vote_accuracy(
     Returns:
       pairwise_accuracy over all votes, and pairwise_accuracy_<attribute>; 0 without votes.
     """
-    rows, places = np.nonzero((ballots[..., 0] >= 0) & (ballots[..., 2] < 2))
-    others, asked, choice = ballots[rows, places].T
-    order = np.argsort(numbers)
-    others = order[np.searchsorted(numbers, others, sorter=order).clip(0, len(numbers) - 1)]
+    rows, others, asked, choice = _list_votes(ballots, numbers)
+    decided = choice < 2
+    rows, others, asked, choice = (x[decided] for x in (rows, others, asked, choice))
     own, other = predicted[rows, asked], predicted[others, asked]
     winner = np.where(choice == 0, own - other, other - own)
     right = (winner > 0) + 0.5 * (winner == 0)  # a tie is a guess
-    found = {"pairwise_accuracy": float(right.mean()) if len(right) else 0.0}
+    accuracy = {"pairwise_accuracy": float(right.mean()) if len(right) else 0.0}
     for a, attribute in enumerate(attributes):
-        mine = right[asked == a]
-        found[f"pairwise_accuracy_{attribute}"] = float(mine.mean()) if len(mine) else 0.0
-    return found
+        own = right[asked == a]
+        accuracy[f"pairwise_accuracy_{attribute}"] = float(own.mean()) if len(own) else 0.0
+    return accuracy
+
+
+def vote_loss(
+    ballots: np.ndarray, numbers: np.ndarray, strength: np.ndarray, log_tie: np.ndarray
+) -> float:
+    """The mean of `losses.paired_comparison` over all votes, equal ones too; 0 without votes.
+
+    Args:
+      ballots, numbers: as of `vote_accuracy`.
+      strength, log_tie: [N, A], as the model predicts them.
+    """
+    rows, others, asked, choice = _list_votes(ballots, numbers)
+    if not len(rows):
+        return 0.0
+    difference = (strength[rows, asked] - strength[others, asked]).astype(np.float64)
+    logits = np.stack([difference / 2, -difference / 2, log_tie[rows, asked]], axis=1)
+    return float(-special.log_softmax(logits, axis=1)[np.arange(len(choice)), choice].mean())
+
+
+def _list_votes(ballots, numbers):
+    """Row of the photo, row of the other, attribute and choice of each vote: int [votes] each."""
+    rows, places = np.nonzero(ballots[..., 0] >= 0)
+    others, asked, choice = ballots[rows, places].T
+    order = np.argsort(numbers)
+    others = order[np.searchsorted(numbers, others, sorter=order).clip(0, len(numbers) - 1)]
+    return rows, others, asked, choice

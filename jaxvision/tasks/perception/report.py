@@ -1,89 +1,84 @@
-"""What is said and drawn of predicted scores: calibration, metrics, figures."""
+"""What is made of a split's scores: calibration, metrics, figures, and the most telling photos."""
 
+import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from jaxvision.input_pipeline.score_scale import Scale, to_target
-from jaxvision.task import Measured
+from jaxvision.input_pipeline import score_scale
+from jaxvision.input_pipeline.score_scale import Scale
+from jaxvision.task import Measured, Report
 from jaxvision.tasks.perception import figures as pictures
 from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import places
+from jaxvision.tasks.perception.calibration import calibrate, fit
+from jaxvision.tasks.perception.criterion import errors_of_outputs, targets
+
+COPIED = ("number", "place", "ballots")  # of a batch, for metrics and figures of a whole split
 
 
-def fit(scale: Scale, votes_alone: bool, measured: Measured) -> dict[str, float]:
-    """What validation adds to the network, three numbers an attribute.
-
-    'slope_<attribute>' and 'offset_<attribute>' bring a value that was learned from votes alone,
-    and has no scale of its own, to the scores' (least squares); else they are 1 and 0.
-    'spread_<attribute>' makes the spreads right: the root mean square of error / spread.
-    """
-    target, score, spread = (measured.rows[name] for name in ("target", "score", "spread"))
-    fitted = {}
-    for a, attribute in enumerate(scale.attributes):
-        known = np.isfinite(target[:, a])
-        x, y, slope, offset = score[known, a], target[known, a], 1.0, 0.0
-        if votes_alone and len(x) > 1 and x.std() > 0:
-            slope = float(np.mean((x - x.mean()) * (y - y.mean())) / x.var())
-            if slope <= 0:  # few photos, by bad luck: votes say which way is up
-                slope = float(y.std() / x.std())
-            offset = float(y.mean() - slope * x.mean())
-        fitted[f"slope_{attribute}"], fitted[f"offset_{attribute}"] = slope, offset
-        relative = (y - offset - slope * x) / spread[known, a]
-        fitted[f"spread_{attribute}"] = float(np.sqrt(np.mean(relative**2))) if len(x) else 1.0
-    return fitted
-
-
-def calibrate(
-    scale: Scale, score: np.ndarray, spread: np.ndarray, fitted: dict[str, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and spreads [..., A] with what `fit` found; as they are where it found nothing."""
-    found = [
-        np.array([fitted.get(f"{name}_{attribute}", default) for attribute in scale.attributes])
-        for name, default in (("slope", 1.0), ("offset", 0.0), ("spread", 1.0))
-    ]
-    return found[1] + found[0] * score, found[2] * spread
-
-
-def summarize(scale: Scale, measured: Measured, fitted: dict[str, float]) -> dict[str, float]:
-    """The metrics of `metrics_perception`, those of votes among them where there are votes."""
-    rows = measured.rows
-    score, spread = calibrate(scale, rows["score"], rows["spread"], fitted)
-    found = metrics_perception.summarize(scale, rows["target"], score, spread)
-    if "ballots" not in rows:
-        return found
-    votes = metrics_perception.vote_accuracy(
-        rows["ballots"], rows["number"], score, scale.attributes
+def make(config: ConfigDict, info: dict[str, Any]) -> Report:
+    """The report of a config, without `draw`, for the attributes and the scale in `info`."""
+    scale = score_scale.from_info(info)
+    names = (config.checkpoint.best_metric, "pearson", "loss", "within_one_decile", "mae")
+    return Report(
+        measure=functools.partial(measure, config.loss, scale),
+        fit=functools.partial(fit, scale, not config.loss.scores),
+        metrics=functools.partial(summarize, config.loss, scale),
+        headline=tuple(dict.fromkeys(names)),
+        figures=functools.partial(draw_figures, scale, info["shares"]),
+        highlights=functools.partial(highlights, scale, config.eval.figure_rows),
     )
-    return {"pairwise_accuracy": votes["pairwise_accuracy"], **found, **votes}
 
 
-def draw(
-    scale: Scale, predict: Any, attend: Any, variables: Any, batch: Any, key: Any, fitted: Any
-) -> dict[str, np.ndarray]:
-    """Each photo beside its true and predicted scores, and where each attribute was looked for.
+def measure(options: Any, scale: Scale, outputs: dict[str, Any], batch: dict[str, Any]) -> Measured:
+    """Everything as rows: correlations are of a whole split.
 
     Args:
+      options: `config.loss`.
       scale: of the scores.
-      predict: (variables, images) -> {'score', 'spread'}.
-      attend: (variables, images, attribute number) -> [B, c, c] in [0, 1].
-      variables, batch, key, fitted: as of `Task.draw`.
+      outputs: of `Model.predict`.
+      batch: 'score', float32 [B, A], and what COPIED names where there is any.
     """
-    images = batch["image"]
-    outputs = predict(variables, images)
-    score, spread = calibrate(
-        scale, np.asarray(outputs["score"]), np.asarray(outputs["spread"]), fitted
-    )
-    heats = [np.asarray(attend(variables, images, a)) for a in range(len(scale.attributes))]
-    target = to_target(scale, np.asarray(batch["score"]))
-    rows = [
-        pictures.score_row(image, scale.attributes, target[i], score[i], spread[i], heat)
-        for i, (image, heat) in enumerate(zip(images, np.stack(heats, axis=1), strict=True))
-    ]
-    return {"predictions": pictures.score_grid(rows, scale.attributes)}
+    target, known = targets(scale, batch["score"])
+    errors = errors_of_outputs(options, scale, outputs, target)
+    copied = {name: batch[name] for name in COPIED if name in batch}
+    target = jnp.where(known, target, jnp.nan)
+    return Measured({}, {"target": target, **outputs, "error": errors * known, **copied})
 
 
-def plots(
+def summarize(
+    options: Any, scale: Scale, measured: Measured, fitted: dict[str, float]
+) -> dict[str, float]:
+    """The metrics of `metrics_perception`, those of votes among them where there are votes.
+
+    'loss' weights the mean over scores and the mean over votes as the training loss does; of what
+    the network says, before it is calibrated. Where the split has no votes, theirs is 0.
+    """
+    rows = measured.rows
+    score, spread = calibrate(scale, rows["score"], rows["spread"], fitted)
+    values = metrics_perception.summarize(scale, rows["target"], score, spread)
+    loss = options.scores * _mean_error(rows)
+    if "ballots" in rows:
+        votes = metrics_perception.vote_accuracy(
+            rows["ballots"], rows["number"], score, scale.attributes
+        )
+        values = {"pairwise_accuracy": votes["pairwise_accuracy"], **values, **votes}
+        if options.votes:
+            loss += options.votes * metrics_perception.vote_loss(
+                rows["ballots"], rows["number"], rows["strength"], rows["log_tie"]
+            )
+    return {**values, "loss": float(loss)}
+
+
+def _mean_error(rows):
+    known = np.isfinite(rows["target"]).sum()
+    return float(rows["error"].sum(dtype=np.float64)) / max(known, 1)
+
+
+def draw_figures(
     scale: Scale, shares: dict[str, list], measured: Measured, fitted: dict[str, float]
 ) -> dict[str, np.ndarray]:
     """Predicted against true, histograms of the splits and the predictions, and a map."""
@@ -103,10 +98,10 @@ def highlights(
 ) -> dict[str, np.ndarray]:
     """The photos with the highest and the lowest predictions of each attribute, half of each."""
     del fitted  # it changes no order
-    found = {}
+    extremes = {}
     for a, attribute in enumerate(scale.attributes):
         order = np.argsort(-measured.rows["score"][:, a])
         half = max(count // 2, 1)
         lowest = order[half:][-half:]  # of those that are not among the highest
-        found[f"extremes_{attribute}"] = np.concatenate([order[:half], lowest])
-    return found
+        extremes[f"extremes_{attribute}"] = np.concatenate([order[:half], lowest])
+    return extremes

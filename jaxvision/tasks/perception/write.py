@@ -10,55 +10,60 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxvision.input_pipeline import images
-from jaxvision.input_pipeline.readers.perception.files import parse_name
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.place_names import parse_name
 from jaxvision.input_pipeline.score_scale import Scale
+from jaxvision.task import Prediction
 from jaxvision.tasks.perception import places
-from jaxvision.tasks.perception.report import calibrate
 
 
-def decode(scale: Scale, outputs: Any, image: Any, fitted: dict[str, float]) -> dict[str, Any]:
-    """One photo's {'scores': {attribute: value}, 'uncertainty': {attribute: deviation}}."""
-    del image
-    score, spread = calibrate(
-        scale, np.asarray(outputs["score"]), np.asarray(outputs["spread"]), fitted
-    )
-    return {
-        "scores": {name: float(v) for name, v in zip(scale.attributes, score, strict=True)},
-        "uncertainty": {name: float(v) for name, v in zip(scale.attributes, spread, strict=True)},
-    }
-
-
-def predict_file(
-    scale: Scale,
-    size: int,
-    predict: Callable[..., Any],
+def write(
+    options: ConfigDict,
+    render: Callable[..., np.ndarray],
+    photo: np.ndarray,
+    prediction: Prediction,
     path: Path,
     output: Path,
-    fitted: dict[str, float],
 ) -> dict[str, Any]:
-    """Scores one photo: {'file', 'scores', 'uncertainty'[, 'latitude', 'longitude']}.
+    """Writes <stem>_scores.jpg, the photo beside its scores, where `predict.pictures` is set.
 
     Args:
-      scale: of the scores.
-      size: side of the square that the network was trained on, pixels.
-      predict, path, output, fitted: as of `Task.predict_file`; `collect` writes the files.
+      options: `config.predict`.
+      render: (photo, prediction) -> uint8 [H, W, 3].
+      photo, prediction, path, output: as of `Predictor.write`.
+
+    Returns:
+      what belongs into the record: 'latitude' and 'longitude' where the name tells them, and
+      'picture', the path of what was written.
 
     Raises:
-      UserError: the photo cannot be read.
+      UserError: the output folder cannot be written.
     """
-    del output
-    image = images.decode_square(path, size)
-    outputs = {name: value[0] for name, value in predict(image[None]).items()}
-    record = {"file": path.name, **decode(scale, outputs, image, fitted)}
-    latitude, longitude = parse_name(path.stem)[1]
+    entries = {}
+    latitude, longitude = parse_name(Path(path).stem)[1]
     if np.isfinite(latitude):
-        record |= {"latitude": latitude, "longitude": longitude}
-    return record
+        entries |= {"latitude": latitude, "longitude": longitude}
+    if options.pictures:
+        target = Path(output) / f"{Path(path).stem}_scores.jpg"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(render(photo, prediction)).save(target, quality=90)
+        except OSError as error:
+            raise UserError(f"cannot write {target} ({error.strerror or error})") from error
+        entries["picture"] = str(target)
+    return entries
 
 
 def collect(scale: Scale, options: ConfigDict, records: list[dict[str, Any]], output: Path) -> None:
-    """Writes scores.csv; where photos are named lat_lon_id_city, also scores.geojson and maps."""
+    """Writes scores.csv; where photos are named lat_lon_id_city, also scores.geojson and maps.
+
+    Args:
+      scale: of the scores.
+      options: `config.predict`.
+      records: 'file', a name or a path, 'scores' and 'uncertainty' of each photo.
+      output: the folder.
+    """
+    records = [{**record, "file": Path(record["file"]).name} for record in records]
     with open(output / "scores.csv", "w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         names = scale.attributes
@@ -66,7 +71,11 @@ def collect(scale: Scale, options: ConfigDict, records: list[dict[str, Any]], ou
         for record in records:
             values = [*record["scores"].values(), *record["uncertainty"].values()]
             lines.writerow([record["file"], *(f"{value:.4f}" for value in values)])
-    placed = [record for record in records if "latitude" in record]
+    placed = []
+    for record in records:
+        latitude, longitude = parse_name(Path(record["file"]).stem)[1]
+        if np.isfinite(latitude):
+            placed.append({**record, "latitude": latitude, "longitude": longitude})
     if not placed:
         return
     if options.geojson:

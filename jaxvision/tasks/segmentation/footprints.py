@@ -41,6 +41,31 @@ def require_geo() -> None:
         ) from error
 
 
+def footprints(
+    mask: np.ndarray,
+    probability: np.ndarray,
+    *,
+    tolerance: float,
+    min_area: float,
+    georeference: Georeference | None,
+) -> dict[str, Any]:
+    """The footprints of a mask in memory, as a GeoJSON FeatureCollection.
+
+    Args:
+      mask: bool [H, W].
+      probability: float [H, W] in [0, 1].
+      tolerance, min_area, georeference: as of `write_footprints`.
+
+    Raises:
+      UserError: rasterio or shapely is not installed.
+    """
+    require_geo()
+    outlines = _outlines(mask.astype(np.uint8), min_area)
+    means = mean_probabilities(outlines, iter((probability * 255).round().astype(np.uint8)))
+    features = _features(outlines, means, tolerance, georeference)
+    return {**_head(georeference), "features": list(features)}
+
+
 def write_footprints(
     mask: Path,
     probabilities: Iterator[np.ndarray],
@@ -66,51 +91,78 @@ def write_footprints(
       UserError: rasterio or shapely is not installed.
     """
     require_geo()
-    import shapely
-
-    outlines = _outlines(mask, min_area)
-    means = mean_probabilities(outlines, probabilities)
-    with open(target, "w", encoding="utf-8") as file:
-        system = json.dumps(PIXELS if georeference is None else DEGREES)
-        file.write(f'{{"type": "FeatureCollection", "coordinate_system": {system}, "features": [')
-        separator = "\n"
-        for start in range(0, len(outlines), CHUNK):
-            exact = outlines[start : start + CHUNK]
-            simple = _simplified(exact, tolerance)
-            properties = {"area_pixels": shapely.area(exact).astype(int).tolist()}
-            if georeference is None:
-                geometries = [shapely.geometry.mapping(polygon) for polygon in simple]
-            else:
-                properties["area_m2"] = _square_metres(exact, georeference)
-                geometries = _on_earth(simple, georeference)
-            properties["mean_probability"] = means[start : start + CHUNK].round(4).tolist()
-            for i, geometry in enumerate(geometries):
-                values = {name: column[i] for name, column in properties.items()}
-                feature = {"type": "Feature", "properties": values, "geometry": geometry}
-                file.write(separator + json.dumps(feature))
-                separator = ",\n"
-        file.write("\n]}\n")
-    return len(outlines)
-
-
-def _outlines(mask: Path, min_area: float) -> np.ndarray:
-    """Exact outlines in pixels: an object array of shapely polygons, exteriors counterclockwise
-    where y is taken to go up.
-    """
     import rasterio
-    import rasterio.features
-    import shapely
-    import shapely.geometry
 
     with warnings.catch_warnings(), rasterio.Env(**GDAL_OPTIONS):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(mask.resolve()) as dataset:
-            band = rasterio.band(dataset, 1)
-            polygons = (
-                shapely.geometry.shape(geometry)
-                for geometry, _ in rasterio.features.shapes(band, mask=band, connectivity=4)
-            )
-            kept = [polygon for polygon in polygons if polygon.area >= min_area]
+            outlines = _outlines(rasterio.band(dataset, 1), min_area)
+    means = mean_probabilities(outlines, probabilities)
+    features = _features(outlines, means, tolerance, georeference)
+    return write_collection({**_head(georeference), "features": features}, target)
+
+
+def write_collection(collection: dict[str, Any], target: Path) -> int:
+    """Writes a FeatureCollection, a line a feature; returns how many there are.
+
+    Args:
+      collection: its 'features' may be an iterator; they are written one by one.
+      target: the file.
+    """
+    head = json.dumps({name: value for name, value in collection.items() if name != "features"})
+    count = 0
+    with open(target, "w", encoding="utf-8") as file:
+        file.write(head[:-1] + ', "features": [')
+        for feature in collection["features"]:
+            file.write((",\n" if count else "\n") + json.dumps(feature))
+            count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def _head(georeference: Georeference | None) -> dict[str, str]:
+    system = PIXELS if georeference is None else DEGREES
+    return {"type": "FeatureCollection", "coordinate_system": system}
+
+
+def _features(
+    outlines: np.ndarray, means: np.ndarray, tolerance: float, georeference: Georeference | None
+) -> Iterator[dict[str, Any]]:
+    """GeoJSON features of exact outlines and their mean probabilities."""
+    import shapely
+
+    for start in range(0, len(outlines), CHUNK):
+        exact = outlines[start : start + CHUNK]
+        simple = _simplified(exact, tolerance)
+        properties = {"area_pixels": shapely.area(exact).astype(int).tolist()}
+        if georeference is None:
+            geometries = [shapely.geometry.mapping(polygon) for polygon in simple]
+        else:
+            properties["area_m2"] = _square_metres(exact, georeference)
+            geometries = _on_earth(simple, georeference)
+        properties["mean_probability"] = means[start : start + CHUNK].round(4).tolist()
+        for i, geometry in enumerate(geometries):
+            values = {name: column[i] for name, column in properties.items()}
+            yield {"type": "Feature", "properties": values, "geometry": geometry}
+
+
+def _outlines(mask: Any, min_area: float) -> np.ndarray:
+    """Exact outlines in pixels: an object array of shapely polygons, exteriors counterclockwise
+    where y is taken to go up.
+
+    Args:
+      mask: uint8 [H, W] or a rasterio band; 0 is background, all the rest of one value.
+      min_area: square pixels.
+    """
+    import rasterio.features
+    import shapely
+    import shapely.geometry
+
+    polygons = (
+        shapely.geometry.shape(geometry)
+        for geometry, _ in rasterio.features.shapes(mask, mask=mask, connectivity=4)
+    )
+    kept = [polygon for polygon in polygons if polygon.area >= min_area]
     return shapely.orient_polygons(np.array(kept, dtype=object))
 
 

@@ -1,102 +1,168 @@
-"""A model over a picture of any size: overlapping square tiles, blended into whole rows.
+"""A picture of any size as overlapping tiles, and their probabilities blended into whole rows.
 
-Tiles are cut row of tiles by row of tiles. Where they overlap their probabilities are blended: the
-outer quarter of the overlap is left out, since pixels there saw the least around them, and the rest
-fades from one tile to the next by a raised cosine. So a model that looks at most overlap / 4 pixels
-far gives what it would give for the whole picture at once, and others show no edge.
+Tiles are as few as `predict.tile` and `predict.overlap` need, and then as small as so many can be:
+600 x 600 pixels are four tiles of 384, not of 512, and 256 x 256 one of 256 that needs no blending.
 
-The host holds one row of tiles and what is on its way through the model: memory grows with the
-width of the picture, not with its height.
+Where tiles overlap their probabilities are blended: the outer quarter of the overlap is left out,
+since pixels there saw the least around them, and the rest fades from one tile to the next by a
+raised cosine. So a model that looks at most overlap / 4 pixels far gives what it would give for the
+whole picture at once, and others show no edge.
+
+Tiles can be cut row of tiles by row of tiles. The host then holds one such row and what is on its
+way through the model: memory grows with the width of the picture, not with its height.
 """
 
-import collections
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxvision.input_pipeline.parallel import counted
-
-IN_FLIGHT = 2  # batches: one is cut while the device works on the other
+LEAST_SIDE = 96  # of a tile, pixels: three of the network's strides, what an export takes at least
 
 
-def probability_rows(
-    predict: Callable[[np.ndarray], Any],
-    read: Callable[[int, int], np.ndarray],
-    height: int,
-    width: int,
-    *,
-    tile: int,
-    overlap: int,
-    batch_size: int,
-) -> Iterator[np.ndarray]:
-    """Yields the probability, float32 [rows, width], from the top of the picture to its end.
+class Axis(NamedTuple):
+    """How one axis of a picture is cut.
 
-    A picture smaller than a tile is extended by reflection, evenly on both sides; in a larger one
-    the last tiles are moved inward. Only where tiles overlap is a probability a blend.
+    Attributes:
+      length: of the picture, pixels.
+      tile: side of a tile.
+      overlap: of neighbouring tiles; the last one may overlap more.
+    """
+
+    length: int
+    tile: int
+    overlap: int
+
+    @property
+    def padding(self) -> int:
+        """Pixels that a tile reaches beyond the picture, in all; half of them before it."""
+        return max(self.tile - self.length, 0)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where tiles start, in the picture or its extension; the last one ends with it."""
+        last = max(self.length, self.tile) - self.tile
+        return [*range(0, last, self.tile - self.overlap), last]
+
+    @property
+    def inside(self) -> slice:
+        """The picture in its extension."""
+        before = self.padding // 2
+        return slice(before, before + self.length)
+
+    @property
+    def index(self) -> np.ndarray:
+        """Pixels of the axis, extended by reflection as often as it takes."""
+        before = self.padding // 2
+        return np.pad(np.arange(self.length), (before, self.padding - before), mode="reflect")
+
+
+def choose_axis(length: int, tile: int, overlap: int) -> Axis:
+    """The fewest tiles of at most `tile` pixels, and their least side.
+
+    Sides are multiples of a quarter of `tile`, so that few programs are compiled.
 
     Args:
-      predict: uint8 [batch_size, tile, tile, 3] -> probability [batch_size, tile, tile]; always
-        called with this one shape, so it compiles once.
-      read: (top, bottom) -> uint8 [bottom - top, width, 3]; asked for every row once, in order.
-      tile, overlap: pixels; overlap < tile.
+      length: of the picture, pixels.
+      tile: a multiple of 128.
+      overlap: below `tile`.
     """
-    row_index, column_index = _reflected(height, tile), _reflected(width, tile)
-    tops = tile_starts(len(row_index), tile, overlap)
-    lefts = tile_starts(len(column_index), tile, overlap)
-    bands = _bands(read, tops, tile, row_index, column_index)
-    tiles = (band[:, left : left + tile] for band in bands for left in lefts)
-    probabilities = _in_batches(predict, tiles, batch_size)
-    probabilities = counted(probabilities, "predicting tiles", len(tops) * len(lefts))
-    above, aside = max(tile - height, 0) // 2, max(tile - width, 0) // 2
-    for rows in blended_rows(probabilities, tops, lefts, tile, overlap):
+    step = max(tile // 4, LEAST_SIDE)
+    count = 1 + max(0, -(-(length - tile) // (tile - overlap)))
+    needed = -(-(length + (count - 1) * overlap) // count)
+    return Axis(length, min(tile, -(-needed // step) * step), overlap)
+
+
+def cut(picture: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
+    """All tiles, row by row: uint8 [N, down.tile, across.tile, 3].
+
+    A picture smaller than a tile is extended by reflection, evenly on both sides. One that is a
+    tile is not copied.
+    """
+    if down.padding:
+        picture = picture[down.index]
+    if across.padding:
+        picture = picture[:, across.index]
+    if len(down.starts) == len(across.starts) == 1:
+        return picture[None]
+    windows = [np.s_[y : y + down.tile, x : x + across.tile] for y in down.starts
+               for x in across.starts]  # fmt: skip
+    return np.stack([picture[window] for window in windows])
+
+
+def cut_rows(
+    read: Callable[[int, int], np.ndarray], down: Axis, across: Axis
+) -> Iterator[np.ndarray]:
+    """The tiles of `cut`, one by one.
+
+    Args:
+      read: (top, bottom) -> uint8 [bottom - top, width, 3]; asked for every row once, in order.
+    """
+    band, start, bottom = None, 0, 0
+    for top in down.starts:
+        end = min(top + down.tile, down.length)
+        rows = read(bottom, end)
+        if across.padding:
+            rows = rows[:, across.index]
+        if down.padding:
+            rows = rows[down.index]
+        band = rows if band is None else np.concatenate([band[top - start :], rows])
+        start, bottom = top, end
+        yield from (band[:, left : left + across.tile] for left in across.starts)
+
+
+def join(probabilities: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
+    """Probabilities of all tiles [N, down.tile, across.tile] -> of the picture, float32 [H, W]."""
+    if len(probabilities) == 1:
+        return probabilities[0, down.inside, across.inside]
+    return np.concatenate(list(join_rows(iter(probabilities), down, across)))
+
+
+def join_rows(
+    probabilities: Iterator[np.ndarray], down: Axis, across: Axis
+) -> Iterator[np.ndarray]:
+    """As `join`, from one tile after the other; yields float32 [rows, W] from the top."""
+    for rows in blended_rows(probabilities, down, across):
         # Rows are cut off only where the picture is lower than a tile: it is then one piece.
-        yield rows[above : above + height, aside : aside + width]
+        yield rows[down.inside if down.padding else slice(None), across.inside]
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles start along an axis of at least `tile` pixels; the last ends with the axis."""
-    last = length - tile
-    return [*range(0, last, tile - overlap), last]
-
-
-def blend_weights(count: int, tile: int, overlap: int) -> np.ndarray:
-    """Weights along one axis, float32 [count, tile]; no fading at the two ends of the picture.
+def blend_weights(axis: Axis) -> np.ndarray:
+    """Weights along one axis, float32 [tiles, tile]; no fading at the two ends of the picture.
 
     Zero over a quarter of the overlap, then a raised cosine, then one. Two tiles that overlap by
     `overlap` add up to one; tiles that overlap more always to something positive.
     """
-    margin = overlap // 4
-    steps = overlap - 2 * margin
-    rise = np.ones(tile, np.float32)
+    margin = axis.overlap // 4
+    steps = axis.overlap - 2 * margin
+    rise = np.ones(axis.tile, np.float32)
     rise[:margin] = 0
     rise[margin : margin + steps] = np.sin(np.pi / 2 * (np.arange(steps) + 0.5) / steps) ** 2
-    weights = np.ones((count, tile), np.float32)
+    weights = np.ones((len(axis.starts), axis.tile), np.float32)
     weights[1:] *= rise
     weights[:-1] *= rise[::-1]
     return weights
 
 
 def blended_rows(
-    probabilities: Iterator[np.ndarray], tops: list[int], lefts: list[int], tile: int, overlap: int
+    probabilities: Iterator[np.ndarray], down: Axis, across: Axis
 ) -> Iterator[np.ndarray]:
     """Weighted mean of overlapping tiles, as rows that no later tile reaches.
 
     Args:
-      probabilities: float32 [tile, tile] each, in reading order: for top in tops, for left in
-        lefts.
+      probabilities: float32 [down.tile, across.tile] each, in the order of `cut`.
 
     Yields:
-      float32 [rows, width]: tops[i + 1] - tops[i] rows, and `tile` rows for the last.
+      float32 [rows, width of the extended picture]: as many rows as lie between two starts, and
+      `down.tile` for the last.
     """
-    width = lefts[-1] + tile
-    down, across = (blend_weights(len(starts), tile, overlap) for starts in (tops, lefts))
-    mean, total = np.zeros((2, tile, width), np.float32)
+    tops, lefts, tile = down.starts, across.starts, down.tile
+    weights_down, weights_across = blend_weights(down), blend_weights(across)
+    mean, total = np.zeros((2, tile, lefts[-1] + across.tile), np.float32)
     for i, (top, following) in enumerate(zip(tops, [*tops[1:], tops[-1] + tile], strict=True)):
         for j, left in enumerate(lefts):
-            window = np.s_[:, left : left + tile]
-            weight = np.outer(down[i], across[j])
+            window = np.s_[:, left : left + across.tile]
+            weight = np.outer(weights_down[i], weights_across[j])
             total[window] += weight
             share = np.divide(weight, total[window], out=np.zeros_like(weight), where=weight > 0)
             # A running mean, not a sum divided at the end: tiles that agree then give their
@@ -107,54 +173,3 @@ def blended_rows(
         for rows in (mean, total):
             rows[: tile - done] = rows[done:].copy()
             rows[tile - done :] = 0
-
-
-def _reflected(length: int, tile: int) -> np.ndarray:
-    """Indices of an axis extended to `tile` pixels by reflection, as often as it takes."""
-    before = max(tile - length, 0) // 2
-    after = max(tile - length, 0) - before
-    return np.pad(np.arange(length), (before, after), mode="reflect")
-
-
-def _bands(
-    read: Callable[[int, int], np.ndarray],
-    tops: list[int],
-    tile: int,
-    row_index: np.ndarray,
-    column_index: np.ndarray,
-) -> Iterator[np.ndarray]:
-    """One uint8 [tile, >= tile, 3] a row of tiles; every row of the picture is read once."""
-    height = row_index.max() + 1
-    band, start, bottom = None, 0, 0
-    for top in tops:
-        end = min(top + tile, height)
-        rows = read(bottom, end)
-        if len(column_index) > rows.shape[1]:
-            rows = rows[:, column_index]
-        if len(row_index) > height:
-            rows = rows[row_index]
-        band = rows if band is None else np.concatenate([band[top - start :], rows])
-        start, bottom = top, end
-        yield band
-
-
-def _in_batches(
-    predict: Callable[[np.ndarray], Any], tiles: Iterator[np.ndarray], batch_size: int
-) -> Iterator[np.ndarray]:
-    """predict over all tiles, in their order, in batches of one shape; float32 [tile, tile] each.
-
-    A batch runs on into the next row of tiles, so a narrow picture still fills batches.
-    """
-    running = collections.deque()
-    while chosen := list(itertools.islice(tiles, batch_size)):
-        images = np.zeros((batch_size, *chosen[0].shape), np.uint8)  # zeros fill up the last batch
-        np.stack(chosen, out=images[: len(chosen)])
-        running.append((predict(images), len(chosen)))
-        if len(running) == IN_FLIGHT:
-            yield from _fetch(*running.popleft())
-    for batch in running:
-        yield from _fetch(*batch)
-
-
-def _fetch(probability: Any, count: int) -> np.ndarray:
-    return np.asarray(probability)[:count].astype(np.float32)  # whole first: slices compile

@@ -1,92 +1,127 @@
-"""A segmentation of one picture of any size, as files: mask, probability, overlay and footprints.
+"""Masks as files: mask, probability, overlay and footprints, of a picture in memory or of a stream.
 
-The picture goes through `tiling` once, from top to bottom. Finished rows go to two temporary files
-of one byte a pixel in the output folder, from which the PNGs are then written row by row, so the
-host never holds the picture. Only footprints take memory by their number.
+A stream goes through `tiling` once, from top to bottom. Finished rows go to two temporary files of
+one byte a pixel in the output folder, from which the PNGs are then written row by row, so the host
+never holds the picture. Only footprints take memory by their number.
+
+Files appear in the output folder at the end, whole or not at all:
+  <stem>.png               the mask: 8-bit gray, 0 or 255
+  <stem>_probability.png   where asked: 8-bit gray, 255 is 1
+  <stem>_side_by_side.jpg  where asked: the picture | the mask over it, at most 2048 pixels long
+  <stem>.geojson           where asked: see `footprints`
 """
 
 import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import png
+from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.windows import ImageRows, open_rows
-from jaxvision.tasks.segmentation.footprints import require_geo, write_footprints
-from jaxvision.tasks.segmentation.tiling import probability_rows
+from jaxvision.input_pipeline.parallel import counted
+from jaxvision.input_pipeline.windows import ImageRows, open_rows, read_georeference
+from jaxvision.task import Prediction
+from jaxvision.tasks.segmentation import tiling
+from jaxvision.tasks.segmentation.footprints import write_collection, write_footprints
+from jaxvision.tasks.segmentation.overlay import BlockMeans, reduced, side_by_side, to_uint8
 
-PANEL_PIXELS = 2048  # the longest side of a panel in the side by side picture
-MASK_COLOUR = (255, 60, 0)
+STREAM_PIXELS = 2**24  # larger pictures are not held as a whole
 
 
-def segment_file(
-    predict: Callable[[np.ndarray], Any],
-    path: str | os.PathLike,
-    output: str | os.PathLike,
-    *,
-    threshold: float,
-    tile: int,
-    overlap: int,
-    batch_size: int,
-    save_probability: bool,
-    save_polygons: bool,
-    side_by_side: bool = True,
-    tolerance: float = 1.0,
-    min_area: float = 0,
+def write(
+    options: ConfigDict,
+    footprints: Callable[..., dict[str, Any]],
+    picture: np.ndarray,
+    prediction: Prediction,
+    path: Path,
+    output: Path,
 ) -> dict[str, Any]:
-    """Segments the picture at `path`; its files appear in `output` at the end, whole or not at all.
-
-    Writes <stem>.png (the mask: 8-bit gray, 0 or 255), and where asked <stem>_probability.png
-    (8-bit gray, 255 is 1), <stem>_side_by_side.jpg (the picture | the mask over it, each at most
-    2048 pixels long) and <stem>.geojson (see `footprints`).
+    """Writes the answer for the picture that was read from `path`.
 
     Args:
-      predict: uint8 [batch_size, tile, tile, 3] -> probability [batch_size, tile, tile] in [0, 1];
-        always called with this one shape, so it compiles once.
-      threshold: a pixel is building where its probability is at least this.
-      tile, overlap: pixels; see `tiling.probability_rows`.
-      tolerance, min_area: pixels and square pixels; see `footprints.write_footprints`.
+      options: `config.predict` says what is written.
+      footprints: (prediction, georeference) -> FeatureCollection.
+      picture, prediction, path, output: as of `Predictor.write`.
 
     Returns:
-      A JSON-able record: file, width, height, building_share (of the pixels), footprints (how
-      many; None without save_polygons), and under mask, probability, side_by_side and polygons
-      the path of each file that was written.
+      what belongs into the record: 'footprints' (how many; None where none are written), and the
+      path of each file under mask, probability, side_by_side and polygons.
 
     Raises:
-      UserError: a file that cannot be read, tiles that cannot work, an output folder that cannot
-        be written or is the picture's own, polygons without rasterio installed.
+      UserError: the output folder cannot be written.
+    """
+    mask = np.where(prediction.arrays["mask"], np.uint8(255), np.uint8(0))
+    names, count = _names(options, Path(path)), None
+    with _published(Path(output)) as folder:
+        Image.fromarray(mask).save(folder / names["mask"])
+        if options.probability:
+            gray = to_uint8(prediction.arrays["probability"] * 255)
+            Image.fromarray(gray).save(folder / names["probability"])
+        if options.side_by_side:
+            panels = side_by_side(reduced(picture), reduced(mask[:, :, None]))
+            panels.save(folder / names["side_by_side"], quality=90)
+        if options.polygons:
+            collection = footprints(prediction, read_georeference(Path(path)))
+            count = write_collection(collection, folder / names["polygons"])
+    return {"footprints": count, **_paths(names, output)}
+
+
+def streams(path: Path) -> bool:
+    """Whether a picture is read by rows: a large one, or a TIFF, which rasterio reads in any form.
+
+    So is what Pillow cannot open, which rasterio may; `stream` then says what is wrong with it.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.format == "TIFF" or image.width * image.height > STREAM_PIXELS
+    except Exception:  # damage of any kind; also a size that Pillow refuses
+        return True
+
+
+def stream(
+    options: ConfigDict,
+    apply: Callable[[Iterable[tuple[Any, np.ndarray]]], Iterator[tuple[Any, dict]]],
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    fitted: dict[str, float],
+) -> dict[str, Any]:
+    """Segments the picture at `path` in bounded memory.
+
+    Args:
+      options: `config.predict`.
+      apply, path, output, fitted: as of `Predictor.stream`; it is given one tile at a time.
+
+    Returns:
+      A JSON-able record: that of `predictor.decode`, and what `write` returns.
+
+    Raises:
+      UserError: a file that cannot be read, an output folder that cannot be written.
     """
     path, output = Path(path), Path(output)
-    _check(path, output, tile, overlap, batch_size)
-    if save_polygons:
-        require_geo()
-    tiling = dict(tile=tile, overlap=overlap, batch_size=batch_size)
-    names, count = {"mask": f"{path.stem}.png"}, None
+    names, count = _names(options, path), None
+    threshold = fitted.get("threshold", 0.5)
     with open_rows(path) as image, _published(output) as folder, _raw_files(folder) as raw:
-        share, picture = _segment(predict, image, raw, threshold, tiling)
+        share, panels = _segment(options, apply, image, raw, threshold)
         size = image.height, image.width
         _write_png(folder / names["mask"], raw.mask, *size)
-        if save_probability:
-            names["probability"] = f"{path.stem}_probability.png"
+        if options.probability:
             _write_png(folder / names["probability"], raw.probability, *size)
-        if side_by_side:
-            names["side_by_side"] = f"{path.stem}_side_by_side.jpg"
-            picture.save(folder / names["side_by_side"], quality=90)
-        if save_polygons:
-            names["polygons"] = f"{path.stem}.geojson"
+        if options.side_by_side:
+            panels.save(folder / names["side_by_side"], quality=90)
+        if options.polygons:
             count = write_footprints(
                 folder / names["mask"],
                 _rows(raw.probability, *size),
                 folder / names["polygons"],
-                tolerance=tolerance,
-                min_area=min_area,
+                tolerance=options.tolerance,
+                min_area=options.min_area,
                 georeference=image.georeference,
             )
     return {
@@ -94,21 +129,26 @@ def segment_file(
         "width": image.width,
         "height": image.height,
         "building_share": share,
+        "threshold": threshold,
         "footprints": count,
-        **{kind: str(output / name) for kind, name in names.items()},
+        **_paths(names, output),
     }
 
 
-def _check(path: Path, output: Path, tile: int, overlap: int, batch_size: int) -> None:
-    if tile < 1 or batch_size < 1:
-        raise UserError(f"tile {tile} and batch_size {batch_size} must be at least 1")
-    if not 0 <= overlap < tile:
-        raise UserError(f"overlap {overlap} must be at least 0 and below tile {tile} (pixels)")
-    if output.resolve() == path.parent.resolve():
-        raise UserError(
-            f"output {output} is the folder of {path.name}, which masks could overwrite; "
-            "choose another folder"
-        )
+def _names(options: ConfigDict, path: Path) -> dict[str, str]:
+    """{kind: name} of the files that are asked for."""
+    names = {"mask": f"{path.stem}.png"}
+    if options.probability:
+        names["probability"] = f"{path.stem}_probability.png"
+    if options.side_by_side:
+        names["side_by_side"] = f"{path.stem}_side_by_side.jpg"
+    if options.polygons:
+        names["polygons"] = f"{path.stem}.geojson"
+    return names
+
+
+def _paths(names: dict[str, str], output: str | os.PathLike) -> dict[str, str]:
+    return {kind: str(Path(output) / name) for kind, name in names.items()}
 
 
 @contextlib.contextmanager
@@ -151,72 +191,41 @@ def _raw_files(folder: Path) -> Iterator[_Raw]:
 
 
 def _segment(
-    predict: Callable[[np.ndarray], Any],
-    image: ImageRows,
-    raw: _Raw,
-    threshold: float,
-    tiling: dict[str, int],
+    options: ConfigDict, apply: Callable, image: ImageRows, raw: _Raw, threshold: float
 ) -> tuple[float, Image.Image]:
     """Fills the raw files; returns the share of building pixels and the side by side picture."""
-    seen = _BlockMeans(image.height, image.width, 3)
-    found = _BlockMeans(image.height, image.width, 1)
+    photo = BlockMeans(image.height, image.width, 3)
+    overlay = BlockMeans(image.height, image.width, 1)
+    count = 0
 
     def read(top: int, bottom: int) -> np.ndarray:
         rows = image.read(top, bottom)
-        seen.add(rows)
+        photo.add(rows)
         return rows
 
-    count = 0
-    for rows in probability_rows(predict, read, image.height, image.width, **tiling):
+    for rows in _probability_rows(options, apply, read, image.height, image.width):
         building = rows >= threshold
         mask = np.where(building, np.uint8(255), np.uint8(0))
         count += np.count_nonzero(building)
-        found.add(mask[:, :, None])
+        overlay.add(mask[:, :, None])
         raw.mask.write(mask.tobytes())
-        raw.probability.write(_uint8(rows * 255).tobytes())
-    return count / (image.height * image.width), _side_by_side(seen.means(), found.means())
+        raw.probability.write(to_uint8(rows * 255).tobytes())
+    return count / (image.height * image.width), side_by_side(photo.means(), overlay.means())
 
 
-class _BlockMeans:
-    """A picture reduced to PANEL_PIXELS or less a side: means over square blocks of pixels."""
-
-    def __init__(self, height: int, width: int, channels: int):
-        self.block = -(-max(height, width) // PANEL_PIXELS)
-        self.columns = np.arange(0, width, self.block)
-        blocks = np.arange(0, height, self.block)
-        self.sums = np.zeros((len(blocks), len(self.columns), channels), np.uint32)
-        across = np.diff(self.columns, append=width)
-        self.pixels = np.outer(np.diff(blocks, append=height), across)[:, :, None]
-        self.next_row = 0
-
-    def add(self, rows: np.ndarray) -> None:
-        """rows: uint8 [n, width, channels], the next ones down the picture."""
-        end = self.next_row + len(rows)
-        first = self.next_row // self.block
-        starts = np.arange(first * self.block, end, self.block) - self.next_row
-        sums = np.add.reduceat(rows, starts.clip(0), axis=0, dtype=np.uint32)
-        sums = np.add.reduceat(sums, self.columns, axis=1)
-        self.sums[first : first + len(sums)] += sums
-        self.next_row = end
-
-    def means(self) -> np.ndarray:
-        """uint8 [blocks down, blocks across, channels]."""
-        return np.stack([_uint8(s / n) for s, n in zip(self.sums, self.pixels, strict=True)])
-
-
-def _uint8(values: np.ndarray) -> np.ndarray:
-    return values.round().astype(np.uint8)
-
-
-def _side_by_side(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """image: uint8 [H, W, 3]; mask: uint8 [H, W, 1], 255 where all is building."""
-    gap = np.full((8, 3), 255, np.uint8)
-    rows = []
-    for colours, share in zip(image, mask, strict=True):  # by rows: floats take four times more
-        opacity = share / np.float32(2 * 255)
-        overlay = colours * (1 - opacity) + np.float32(MASK_COLOUR) * opacity
-        rows.append(np.concatenate([colours, gap, _uint8(overlay)]))
-    return Image.fromarray(np.stack(rows))
+def _probability_rows(
+    options: ConfigDict,
+    apply: Callable,
+    read: Callable[[int, int], np.ndarray],
+    height: int,
+    width: int,
+) -> Iterator[np.ndarray]:
+    """Yields the probability, float32 [rows, width], from the top of the picture to its end."""
+    down, across = (tiling.choose_axis(n, options.tile, options.overlap) for n in (height, width))
+    tiles = enumerate(tile[None] for tile in tiling.cut_rows(read, down, across))
+    probabilities = (outputs["probability"][0] for _, outputs in apply(tiles))
+    total = len(down.starts) * len(across.starts)
+    yield from tiling.join_rows(counted(probabilities, "predicting tiles", total), down, across)
 
 
 def _rows(file: BinaryIO, height: int, width: int) -> Iterator[np.ndarray]:

@@ -98,7 +98,7 @@ def test_a_run_learns_and_reports(run):
 
 def test_the_temperature_is_kept_with_the_model_and_used(run):
     config, workdir = run
-    loaded = trained.load_trained(config, str(workdir), {})
+    loaded = trained.load_trained(config, str(workdir))
     temperature = loaded.fitted["temperature"]
     logits = np.array([2.0, 0.0, -1.0])
     regions = predictor_lib.Regions(30, 20, [Box(0, 0, 20, 30, None)])
@@ -111,7 +111,7 @@ def test_the_temperature_is_kept_with_the_model_and_used(run):
 
 def test_an_answer_does_not_depend_on_the_pictures_beside_it(run):
     config, workdir = run
-    loaded = trained.load_trained(config, str(workdir), {})
+    loaded = trained.load_trained(config, str(workdir))
     images = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 1), np.uint8)
     predict_batch = jax.jit(loaded.task.model.predict)
     together = predict_batch(loaded.variables, images)["logits"]

@@ -12,6 +12,7 @@ from jaxvision.models import keypoints as models
 from jaxvision.tasks import keypoints
 from jaxvision.tasks.keypoints import heading
 from jaxvision.tasks.keypoints import metrics as metrics_keypoints
+from jaxvision.tasks.keypoints.model import MODELS
 
 NONE = dict(rotate90=False, flip=False, rotation=0.0, scale=0.0, shift=0.0)
 NAMES = ("head", "neck", "base")
@@ -159,10 +160,13 @@ def test_errors_and_their_summary_equal_numpy():
     batch = batch_of(6)
     batch["visible"][2, 1] = 0
     batch["scale"][3] = 4.0
-    found = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(np.float32)
+    predictions = batch["points"] + np.random.default_rng(1).normal(0, 2, (6, 3, 2)).astype(
+        np.float32
+    )
     angles = heading.find_angles(NAMES, rat.get_config().heading)
-    rows = jax.tree.map(np.asarray, metrics_keypoints.row_errors(jnp.asarray(found), batch, angles))
-    pixels = np.linalg.norm(found - batch["points"], axis=-1) * batch["scale"][:, None]
+    rows = metrics_keypoints.row_errors(jnp.asarray(predictions), batch, angles)
+    rows = jax.tree.map(np.asarray, rows)
+    pixels = np.linalg.norm(predictions - batch["points"], axis=-1) * batch["scale"][:, None]
     pixels[2, 1] = np.nan
     np.testing.assert_allclose(rows["pixels"], pixels, rtol=1e-5)
     assert np.isnan(rows["degrees"][2]).all() and np.isfinite(rows["degrees"][3]).all()
@@ -170,7 +174,7 @@ def test_errors_and_their_summary_equal_numpy():
     def complex_angle(p, a, b):
         return (p[:, b, 0] - p[:, a, 0]) - 1j * (p[:, b, 1] - p[:, a, 1])
 
-    turned = complex_angle(found, 2, 1) / complex_angle(batch["points"], 2, 1)
+    turned = complex_angle(predictions, 2, 1) / complex_angle(batch["points"], 2, 1)
     expected = np.abs(np.angle(turned, deg=True))
     np.testing.assert_allclose(rows["degrees"][[0, 1, 3, 4, 5], 0], expected[[0, 1, 3, 4, 5]],
                                atol=1e-3)  # fmt: skip
@@ -191,19 +195,19 @@ def test_baselines_sit_where_training_animals_do():
     np.testing.assert_allclose(moments[0], [[10, 28], [10, 25], [9, 12]], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", keypoints.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_unknown_points_give_no_gradient_and_no_error(name):
     task = keypoints.make(tiny(model__name=name), INFO)
     batch = batch_of()
     batch["visible"][:, 1] = 0
-    variables = jax.jit(task.init)(jax.random.key(0), batch)
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
     extra = {"batch_stats": variables["batch_stats"]}
 
     @jax.jit
     def gradients(params, points, visible):
         def loss(params, points):
             changed = {**batch, "points": points, "visible": visible}
-            return task.loss(params, extra, changed, jax.random.key(0))[0]
+            return task.model.loss(params, extra, changed, jax.random.key(0))[0]
 
         return jax.grad(loss, argnums=(0, 1))(params, points)
 
@@ -212,8 +216,8 @@ def test_unknown_points_give_no_gradient_and_no_error(name):
     assert (np.asarray(at_points[:, 1]) == 0).all() and np.abs(at_points[:, 0]).min() > 0
     at_params = gradients(params, batch["points"], np.zeros((3, 3), np.float32))[0]
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(at_params))
-    measured = jax.jit(task.metrics)(variables, batch, jax.random.key(0))
-    values = task.summarize(measured, task.fit(measured))
+    measured = jax.jit(task.model.metrics)(variables, batch, jax.random.key(0))
+    values = task.report.metrics(measured, task.report.fit(measured))
     assert np.isnan(values["mean_pixel_error_neck"]) and np.isfinite(values["mean_pixel_error"])
     assert np.isnan(values["heading_error_degrees"])  # it needs the neck
 
@@ -231,21 +235,12 @@ def test_heatmaps_tell_positions_between_cells_and_choose_one_of_two_peaks():
     assert models.soft_argmax(both)[1][0, 0] > 5  # and the doubt shows
 
 
-def test_confidence_falls_with_the_expected_error():
-    task = keypoints.make(tiny(), INFO)
-    outputs = {"points": np.array([[5.0, 5], [9, 5], [20, 5]]), "spread": np.array([0.5, 1.6, 9.0])}
-    found = task.decode(outputs, None, {"error_per_spread": 1.0})
-    sure = [row[2] for row in found["points"].values()]
-    assert sure[0] > 0.99 and sure[1] == pytest.approx(0.5) and sure[2] < 0.05
-    assert found["heading_degrees"] == pytest.approx(180) and found["heading_confidence"] < 0.05
-
-
 @pytest.mark.parametrize("size", [(31, 45), (8, 9)])
 def test_any_picture_size(size):
     task = keypoints.make(tiny(), INFO)
     images = np.random.default_rng(0).integers(0, 255, (2, *size, 1), np.uint8)
-    variables = jax.jit(task.init)(jax.random.key(0), {"image": images})
-    outputs = jax.jit(task.predict)(variables, images)
+    variables = jax.jit(task.model.init)(jax.random.key(0), {"image": images})
+    outputs = jax.jit(task.model.predict)(variables, images)
     assert outputs["points"].shape == (2, 3, 2)
     assert (np.asarray(outputs["points"]) >= 0).all()
     assert (np.asarray(outputs["points"]) <= np.array(size[::-1]) + 0.5).all()
@@ -255,9 +250,9 @@ def test_bfloat16_locates_in_float32():
     config = tiny(train__dtype="bfloat16")
     task = keypoints.make(config, INFO)
     images = batch_of()["image"]
-    variables = jax.eval_shape(task.init, jax.random.key(0), {"image": images})
-    assert "bf16" in str(jax.make_jaxpr(task.predict)(variables, images))
-    shapes = jax.eval_shape(task.predict, variables, images)
+    variables = jax.eval_shape(task.model.init, jax.random.key(0), {"image": images})
+    assert "bf16" in str(jax.make_jaxpr(task.model.predict)(variables, images))
+    shapes = jax.eval_shape(task.model.predict, variables, images)
     assert shapes["points"].dtype == jnp.float32
 
 
@@ -268,9 +263,9 @@ def test_what_cannot_work_is_named():
         keypoints.make(tiny(predict__smoothing="median"), INFO)
     with pytest.raises(UserError, match="predict.layout='sleap'"):
         keypoints.make(tiny(predict__layout="sleap"), INFO)
-    task = keypoints.make(tiny(), INFO)
-    batch = batch_of()
-    variables = jax.eval_shape(task.init, jax.random.key(0), batch)
-    fewer = {**batch, "points": batch["points"][:, :2], "visible": batch["visible"][:, :2]}
-    with pytest.raises(UserError, match="2 points a picture, the model finds 3: head, neck, base"):
-        jax.eval_shape(task.metrics, variables, fewer, jax.random.key(0))
+    with pytest.raises(UserError, match="predict.smoothing_strength=0"):
+        keypoints.make_predictor(tiny(predict__smoothing_strength=0), INFO)
+    with pytest.raises(UserError, match="predict.crop_size=-3"):
+        keypoints.make_predictor(tiny(predict__crop_size=-3), INFO)
+    with pytest.raises(UserError, match="predict.fps=0"):
+        keypoints.make_predictor(tiny(predict__fps=0), INFO)

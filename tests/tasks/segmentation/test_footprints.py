@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from jaxvision.input_pipeline.windows import Georeference
 from jaxvision.tasks.segmentation import footprints
-from jaxvision.tasks.segmentation.write import segment_file
+from tests.tasks.segmentation.streaming import brightness, stream_file
 
 
 def write(folder, mask, probability=None, **changes):
@@ -25,6 +25,8 @@ def write(folder, mask, probability=None, **changes):
     count = footprints.write_footprints(path, iter(probability), target, **options)
     collection = json.loads(target.read_text())
     assert count == len(collection["features"])
+    in_memory = footprints.footprints(mask, probability / 255, **options)
+    assert json.loads(json.dumps(in_memory)) == collection
     return collection
 
 
@@ -54,8 +56,8 @@ def test_empty_and_full(tmp_path):
 def test_small_ones_are_left_out(tmp_path):
     mask = np.zeros((20, 20), bool)
     mask[0, :4], mask[5, :5], mask[10:15, :5] = True, True, True
-    found = write(tmp_path, mask, min_area=5)
-    assert [f["properties"]["area_pixels"] for f in found["features"]] == [5, 25]
+    collection = write(tmp_path, mask, min_area=5)
+    assert [f["properties"]["area_pixels"] for f in collection["features"]] == [5, 25]
 
 
 def test_simplified_within_tolerance(tmp_path):
@@ -80,10 +82,6 @@ def test_mean_probability(tmp_path):
             assert properties["mean_probability"] == pytest.approx(mean, abs=6e-5)
 
 
-def brightness(images):
-    return images.astype(np.float32).mean(-1) / 255
-
-
 def segment(folder, **raster):
     """GeoJSON of a white 40 x 30 building, 60 right of and 20 below the corner of a GeoTIFF."""
     image = np.zeros((3, 90, 130), np.uint8)
@@ -93,9 +91,7 @@ def segment(folder, **raster):
     kind = dict(driver="GTiff", count=3, height=90, width=130, dtype="uint8")
     with rasterio.open(path, "w", **kind, **raster) as file:
         file.write(image)
-    options = dict(threshold=0.5, tile=64, overlap=16, batch_size=2)
-    options |= dict(save_probability=False, save_polygons=True, side_by_side=False)
-    record = segment_file(brightness, path, folder / "masks", **options)
+    record = stream_file(brightness, path, folder / "masks", tile=64, overlap=16, polygons=True)
     assert record["footprints"] == 1
     return json.loads((folder / "masks" / "in.geojson").read_text())
 
@@ -127,9 +123,9 @@ def test_utm_to_degrees(tmp_path):
     (polygon,), (feature,) = polygons(collection), collection["features"]
     assert polygon.exterior.is_ccw
     east, north = utm(*np.array(polygon.exterior.coords).T, meridian=15)
-    found = shapely.Polygon(np.stack([east, north], axis=1))
+    placed = shapely.Polygon(np.stack([east, north], axis=1))
     expected = shapely.box(601_030, 5_339_975, 601_050, 5_339_990)
-    assert found.hausdorff_distance(expected) < 0.01  # metres; 1e-6 degrees are 0.1
+    assert placed.hausdorff_distance(expected) < 0.01  # metres; 1e-6 degrees are 0.1
     assert feature["properties"]["area_pixels"] == 1200
     # 300 square metres of grid; UTM's scale is within .1 % of one.
     assert feature["properties"]["area_m2"] == pytest.approx(300, rel=2e-3)

@@ -9,8 +9,10 @@ from sklearn import metrics as sk
 from jaxvision import losses
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.augment import photos as augment
+from jaxvision.task import Measured
 from jaxvision.tasks import segmentation
 from jaxvision.tasks.segmentation import metrics
+from jaxvision.tasks.segmentation.criterion import LOSSES
 from tests.tiny import tiny_config
 
 
@@ -34,12 +36,12 @@ def test_pixel_metrics_equal_scikit_learn(threshold):
     halves = [sums_of(probability[s], labels[s], weights[s]) for s in (slice(1), slice(1, 3))]
     ours = metrics.segmentation_metrics(jax.tree.map(np.add, *halves), threshold)
     keep = weights > 0
-    truth, found = labels[keep] == 1, probability[keep] >= threshold
-    jaccard = sk.jaccard_score(truth, found, average=None)
+    truth, predicted = labels[keep] == 1, probability[keep] >= threshold
+    jaccard = sk.jaccard_score(truth, predicted, average=None)
     expected = {
-        "accuracy": sk.accuracy_score(truth, found),
-        "precision": sk.precision_score(truth, found),
-        "recall": sk.recall_score(truth, found),
+        "accuracy": sk.accuracy_score(truth, predicted),
+        "precision": sk.precision_score(truth, predicted),
+        "recall": sk.recall_score(truth, predicted),
         "iou": jaccard[1],
         "mean_iou": jaccard.mean(),
     }
@@ -82,21 +84,21 @@ def test_pixels_are_counted_as_integers():
 
 
 def test_padded_rows_and_ignored_pixels_count_nothing():
-    task = segmentation.make(tiny_config(), {})
+    model = segmentation.make(tiny_config(), {}).model
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 255, (3, 32, 32, 3), np.uint8),
         "mask": rng.integers(0, 2, (3, 32, 32), np.uint8),
     }
     batch["mask"][1, :, 20:] = 255
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     valid = np.array([1, 1, 0], np.float32)
-    sums = task.metrics(variables, {**batch, "valid": valid}, jax.random.key(0)).sums
+    sums = model.metrics(variables, {**batch, "valid": valid}, jax.random.key(0)).sums
     counted = int(sums["building"].sum() + sums["background"].sum())
     assert counted == 32 * 32 + 32 * 20
     changed = {**batch, "mask": batch["mask"].copy(), "valid": valid}
     changed["mask"][2] = 1
-    again = task.metrics(variables, changed, jax.random.key(0)).sums
+    again = model.metrics(variables, changed, jax.random.key(0)).sums
     jax.tree.map(np.testing.assert_array_equal, sums, again)
 
 
@@ -118,17 +120,50 @@ def test_losses_follow_their_formulas():
     assert ours == pytest.approx(tversky, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", segmentation.LOSSES)
-def test_ignored_pixels_get_no_gradient(name):
+@pytest.mark.parametrize("name", LOSSES)
+def test_validation_loss_is_the_training_criterion_of_the_valid_rows(name):
+    """Equal to the criterion on the logits of those rows alone, weighted by their number."""
     config = tiny_config(loss__name=name)
     task = segmentation.make(config, {})
     rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 255, (4, 32, 32, 3), np.uint8),
+        "mask": rng.choice(np.uint8([0, 1, 255]), (4, 32, 32)),
+    }
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
+    expected, total, metrics_of = 0.0, None, jax.jit(task.model.metrics)
+    outputs = jax.jit(task.model.predict)(variables, batch["image"])
+    logits = jax.scipy.special.logit(outputs["probability"])
+    for rows, valid in ((slice(0, 3), [1, 1, 1]), (slice(2, 4), [0, 1])):
+        part = {key: value[rows] for key, value in batch.items()}
+        keep = np.array(valid) == 1
+        mask, own = part["mask"][keep], logits[rows][keep]
+        weights, labels = (mask != 255).astype(float), (mask == 1).astype(float)
+        if name == "focal_tversky":
+            loss = losses.focal_tversky(own, labels, weights, 0.7, 0.75)
+        else:
+            loss = losses.binary_cross_entropy(own, labels, weights)
+            loss += losses.soft_dice(own, labels, weights) if name == "bce_dice" else 0
+        expected += float(loss) * keep.sum() / 4
+        part["valid"] = np.float32(valid)
+        measured = metrics_of(variables, part, jax.random.key(0))
+        sums = jax.device_get(measured.sums)
+        total = jax.tree.map(np.add, total, sums) if total else sums
+    values = task.report.metrics(Measured(total, {}), {})
+    assert values["loss"] == pytest.approx(expected, rel=1e-5) and expected > 0.1
+    assert "loss" in task.report.headline and set(task.report.headline) <= set(values)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_ignored_pixels_get_no_gradient(name):
+    config = tiny_config(loss__name=name)
+    model = segmentation.make(config, {}).model
+    rng = np.random.default_rng(0)
     batch = {"image": rng.random((2, 32, 32, 3)) * 255, "mask": np.full((2, 32, 32), 255.0)}
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     extra = {"batch_stats": variables["batch_stats"]}
-    gradient = jax.grad(lambda p: task.loss(p, extra, batch, jax.random.key(0))[0])(
-        variables["params"]
-    )
+    judge = jax.jit(jax.grad(lambda p: model.loss(p, extra, batch, jax.random.key(0))[0]))
+    gradient = judge(variables["params"])
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
@@ -186,42 +221,43 @@ def test_evaluation_does_not_augment(monkeypatch):
     monkeypatch.setattr(augment, "crop_zoom_flip", forbidden)
     monkeypatch.setattr(augment, "colour_jitter", forbidden)
     task = segmentation.make(config, {})
+    model = task.model
     batch = {
         "image": np.zeros((1, 32, 32, 3), np.uint8),
         "mask": np.zeros((1, 32, 32), np.uint8),
         "valid": np.ones(1, np.float32),
     }
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     key = jax.random.key(0)
-    task.metrics(variables, batch, key)
-    task.draw(variables, batch, key, {})
-    task.predict(variables, batch["image"])
+    model.metrics(variables, batch, key)
+    task.report.draw(variables, batch, key, {})
+    model.predict(variables, batch["image"])
     with pytest.raises(AssertionError, match="augmentation in evaluation"):
-        task.augment(key, batch)
+        model.augment(key, batch)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 70), (33, 31), (5, 9)])
 def test_any_image_size(size):
-    task = segmentation.make(tiny_config(), {})
+    model = segmentation.make(tiny_config(), {}).model
     images = np.random.default_rng(0).integers(0, 255, (1, *size, 3), np.uint8)
-    variables = task.init(jax.random.key(0), {"image": images})
-    probability = task.predict(variables, images)
+    variables = jax.jit(model.init)(jax.random.key(0), {"image": images})
+    probability = jax.jit(model.predict)(variables, images)["probability"]
     assert probability.shape == (1, *size) and np.isfinite(probability).all()
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
-    task = segmentation.make(tiny_config(train__dtype="bfloat16"), {})
+    model = segmentation.make(tiny_config(train__dtype="bfloat16"), {}).model
     images = np.zeros((1, 32, 32, 3), np.uint8)
-    variables = task.init(jax.random.key(0), {"image": images})
+    variables = jax.jit(model.init)(jax.random.key(0), {"image": images})
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
-    assert "bf16" in str(jax.make_jaxpr(task.predict)(variables, images))
-    assert task.predict(variables, images).dtype == jnp.float32
+    assert "bf16" in str(jax.make_jaxpr(model.predict)(variables, images))
+    assert model.predict(variables, images)["probability"].dtype == jnp.float32
 
 
 def test_unknown_loss_and_too_large_crop_are_named():
     with pytest.raises(UserError, match="'dice' is unknown: use one of"):
         segmentation.make(tiny_config(loss__name="dice"), {})
-    task = segmentation.make(tiny_config(data__crop_size=64), {})
+    model = segmentation.make(tiny_config(data__crop_size=64), {}).model
     batch = {"image": np.zeros((1, 32, 32, 3), np.uint8), "mask": np.zeros((1, 32, 32), np.uint8)}
     with pytest.raises(UserError, match="crop_size=64 is larger than the tiles of 32"):
-        task.augment(jax.random.key(0), batch)
+        model.augment(jax.random.key(0), batch)

@@ -15,13 +15,8 @@ from PIL import Image
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.windows import open_rows
-from jaxvision.tasks.segmentation import tiling
-from jaxvision.tasks.segmentation.write import segment_file
-
-
-def brightness(images):
-    """A model that looks at one pixel only."""
-    return images.astype(np.float32).mean(-1) / 255
+from jaxvision.tasks.segmentation import predictor, tiling
+from tests.tasks.segmentation.streaming import apply_of, brightness, options_of, stream_file
 
 
 def picture(height, width, seed=0):
@@ -29,9 +24,8 @@ def picture(height, width, seed=0):
 
 
 def segment(path, output, predict=brightness, **changes):
-    options = dict(threshold=0.5, tile=32, overlap=8, batch_size=3)
-    options |= dict(save_probability=True, save_polygons=False, side_by_side=False)
-    return segment_file(predict, path, output, **{**options, **changes})
+    options = dict(tile=32, overlap=8, probability=True) | changes
+    return stream_file(predict, path, output, **options)
 
 
 def saved(folder, image, name="in.png"):
@@ -42,19 +36,24 @@ def saved(folder, image, name="in.png"):
 
 
 def rows_of(image, predict, tile, overlap, batch_size=3):
-    def read(top, bottom):
-        return image[top:bottom]
-
-    options = dict(tile=tile, overlap=overlap, batch_size=batch_size)
-    return np.concatenate(list(tiling.probability_rows(predict, read, *image.shape[:2], **options)))
+    """The probability of a picture, row by row; as from all tiles at once."""
+    down, across = (tiling.Axis(length, tile, overlap) for length in image.shape[:2])
+    tiles = tiling.cut_rows(lambda top, bottom: image[top:bottom], down, across)
+    cut = list(tiles)
+    np.testing.assert_array_equal(np.stack(cut), tiling.cut(image, down, across))
+    outputs = apply_of(predict, batch_size)((i, t[None]) for i, t in enumerate(cut))
+    probabilities = np.stack([o["probability"][0] for _, o in outputs])
+    rows = np.concatenate(list(tiling.join_rows(iter(probabilities), down, across)))
+    np.testing.assert_array_equal(rows, tiling.join(probabilities, down, across))
+    return rows
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (31, 33), (32, 32), (61, 5), (100, 77)])
 @pytest.mark.parametrize("tile, overlap", [(32, 0), (32, 1), (32, 8), (24, 23), (16, 11)])
 def test_pointwise_model_is_exact(size, tile, overlap):
     image = picture(*size)
-    found = rows_of(image, brightness, tile, overlap)
-    np.testing.assert_array_equal(found, brightness(image))
+    probability = rows_of(image, brightness, tile, overlap)
+    np.testing.assert_array_equal(probability, brightness(image))
 
 
 def blur(images, radius=4):
@@ -67,8 +66,8 @@ def blur(images, radius=4):
 
 def test_no_seams_within_a_quarter_of_the_overlap():
     image = picture(150, 131)
-    found = rows_of(image, blur, tile=48, overlap=16)
-    np.testing.assert_allclose(found, blur(image[None])[0], atol=1e-6)
+    probability = rows_of(image, blur, tile=48, overlap=16)
+    np.testing.assert_allclose(probability, blur(image[None])[0], atol=1e-6)
 
 
 def test_wider_models_fade_from_tile_to_tile():
@@ -86,39 +85,53 @@ def test_wider_models_fade_from_tile_to_tile():
 @pytest.mark.parametrize("overlap", [0, 1, 2, 7, 8, 31])
 def test_weights_cover_everything(overlap):
     for length in (32, 33, 40, 95, 200):
-        starts = tiling.tile_starts(length, 32, overlap)
-        total = np.zeros(length)
-        for start, weights in zip(
-            starts, tiling.blend_weights(len(starts), 32, overlap), strict=True
-        ):
+        axis = tiling.Axis(length, 32, overlap)
+        starts, total = axis.starts, np.zeros(length)
+        for start, weights in zip(starts, tiling.blend_weights(axis), strict=True):
             total[start : start + 32] += weights
         assert total.min() > 1e-4
         assert starts[-1] + 32 == length
 
 
-def test_one_shape_and_rows_read_once():
-    image, shapes, read = picture(100, 70), [], []
-
-    def predict(images):
-        shapes.append(images.shape)
-        return brightness(images)
+def test_rows_are_read_once_and_few_are_held():
+    """Of a high picture, rows are asked for as tiles are taken, each once."""
+    image, read = picture(1000, 70), []
 
     def read_rows(top, bottom):
         read.extend(range(top, bottom))
         return image[top:bottom]
 
-    options = dict(tile=32, overlap=8, batch_size=5)
-    assert sum(map(len, tiling.probability_rows(predict, read_rows, 100, 70, **options))) == 100
-    assert set(shapes) == {(5, 32, 32, 3)}
-    assert len(shapes) == 3  # 4 x 3 tiles: batches run on from one row of tiles into the next
-    assert read == list(range(100))
+    down, across = tiling.Axis(1000, 32, 8), tiling.Axis(70, 32, 8)
+    for taken, _ in enumerate(tiling.cut_rows(read_rows, down, across)):
+        assert len(read) <= 32 + taken // len(across.starts) * 24
+    assert taken + 1 == len(down.starts) * len(across.starts)
+    assert read == list(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("length", "side", "count"),
+    [(600, 384, 2), (256, 256, 1), (512, 512, 1), (513, 384, 2), (100, 128, 1), (1, 128, 1),
+     (960, 512, 2), (961, 384, 3), (5000, 512, 12)],
+)  # fmt: skip
+def test_tiles_are_as_few_and_as_small_as_they_can_be(length, side, count):
+    axis = tiling.choose_axis(length, 512, 64)
+    assert (axis.tile, len(axis.starts)) == (side, count)
+    assert axis.starts[-1] + side == max(length, side)
+    assert all(b - a <= side - 64 for a, b in zip(axis.starts, axis.starts[1:], strict=False))
+
+
+def test_one_tile_without_padding_is_the_picture_itself():
+    image = picture(256, 384)
+    down, across = (tiling.choose_axis(length, 512, 64) for length in image.shape[:2])
+    tiles = tiling.cut(image, down, across)
+    assert tiles.shape == (1, 256, 384, 3) and np.shares_memory(tiles, image)
 
 
 def test_files_and_record(tmp_path):
     image = picture(75, 131)
     path = saved(tmp_path / "photos", image)
     output = tmp_path / "new" / "masks"
-    record = segment(path, output, save_polygons=True, side_by_side=True)
+    record = segment(path, output, polygons=True, side_by_side=True)
     expected = brightness(image)
     mask, probability = (np.asarray(Image.open(record[k])) for k in ("mask", "probability"))
     np.testing.assert_array_equal(mask, np.where(expected >= 0.5, 255, 0))
@@ -147,7 +160,7 @@ def test_side_by_side_is_reduced(tmp_path):
 
 def test_chosen_files_only(tmp_path):
     path = saved(tmp_path / "photos", picture(20, 20))
-    record = segment(path, tmp_path / "masks", save_probability=False)
+    record = segment(path, tmp_path / "masks", probability=False)
     assert os.listdir(tmp_path / "masks") == ["in.png"]
     assert record["footprints"] is None
     assert "probability" not in record and "polygons" not in record
@@ -185,9 +198,9 @@ def test_bands_become_colours(tmp_path):
             path = write_raster(tmp_path / f"{count}{bands.dtype}.tif", bands)
             with open_rows(path) as image:
                 assert (image.height, image.width, image.georeference) == (40, 30, None)
-                found = np.concatenate([image.read(0, 7), image.read(7, 40)])
+                pixels = np.concatenate([image.read(0, 7), image.read(7, 40)])
             colours = high[:3] if count >= 3 else high[[0, 0, 0]]
-            np.testing.assert_array_equal(found, colours.transpose(1, 2, 0))
+            np.testing.assert_array_equal(pixels, colours.transpose(1, 2, 0))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
@@ -208,8 +221,7 @@ def test_without_rasterio(tmp_path, monkeypatch):
     for kind in ("mask", "probability"):
         assert Path(with_it[kind]).read_bytes() == Path(without[kind]).read_bytes()
     with pytest.raises(UserError, match=r'rasterio.*pip install -e "\.\[geo\]"'):
-        segment(path, tmp_path / "polygons", save_polygons=True)
-    assert not (tmp_path / "polygons").exists()
+        predictor.make(options_of(polygons=True))
 
 
 def test_failure_leaves_nothing(tmp_path):
@@ -265,14 +277,8 @@ def test_pixels_that_are_no_colours(tmp_path):
         segment(tmp_path / "dark.png", tmp_path / "masks")
 
 
-def test_options_that_cannot_work(tmp_path):
+def test_output_that_is_a_file(tmp_path):
     path = saved(tmp_path / "photos", picture(20, 20))
-    with pytest.raises(UserError, match="overlap 32 .* tile 32"):
-        segment(path, tmp_path / "masks", overlap=32)
-    with pytest.raises(UserError, match="batch_size 0"):
-        segment(path, tmp_path / "masks", batch_size=0)
-    with pytest.raises(UserError, match="could overwrite"):
-        segment(path, tmp_path / "photos")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write into .*file"):
         segment(path, tmp_path / "file")

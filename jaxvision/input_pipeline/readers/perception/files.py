@@ -12,6 +12,7 @@ import numpy as np
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images
 from jaxvision.input_pipeline.dataset import SPLITS
+from jaxvision.input_pipeline.place_names import parse_name
 
 # The questions of Place Pulse 2.0 (Dubey et al. 2016, arXiv 1608.01769).
 STUDIES = {
@@ -103,22 +104,6 @@ def _find_photos(root: Path) -> dict[str, Path]:
     if not found:
         raise UserError(f"{folder} holds no PNG, JPEG, TIFF or WebP photos; put them there")
     return found
-
-
-def parse_name(stem: str) -> tuple[str, tuple[float, float], str]:
-    """(id, (latitude, longitude), city) of Place Pulse's 'lat_lon_id_city'.
-
-    A name of another form is the id itself, at (NaN, NaN) in ''.
-    """
-    parts = stem.split("_", 3)
-    try:
-        latitude, longitude = float(parts[0]), float(parts[1])
-        identifier, city = parts[2], parts[3] if len(parts) > 3 else ""
-    except (ValueError, IndexError):
-        return stem, (math.nan, math.nan), ""
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        return stem, (math.nan, math.nan), ""
-    return identifier, (latitude, longitude), city
 
 
 def _photo(stem: str, file: Path, scores: Sequence[float]) -> Photo:

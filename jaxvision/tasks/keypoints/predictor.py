@@ -1,0 +1,65 @@
+"""From a picture in memory to the points of the animal in its own pixels; numpy alone."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from jaxvision.input_pipeline import images, video
+from jaxvision.task import Prediction, Predictor, Prepared
+from jaxvision.tasks.keypoints import figures, films, follow, poses, write
+from jaxvision.tasks.keypoints.poses import Setup
+
+
+def make_predictor(config, info: dict[str, Any]) -> Predictor:
+    """The predictor of a config and the data set's `info`.
+
+    Raises:
+      UserError: options of `predict` or `heading` that cannot be meant.
+    """
+    setup = poses.make_setup(config, info)
+    return Predictor(
+        prepare=functools.partial(_prepare, setup),
+        decode=functools.partial(_decode, setup),
+        render=functools.partial(_render, setup),
+        describe=functools.partial(_describe, setup),
+        write=functools.partial(write.write_picture, functools.partial(_render, setup)),
+        collect=functools.partial(write.collect, setup),
+        streams=films.is_film,
+        stream=functools.partial(write.write_film_files, setup),
+        extensions=(*images.EXTENSIONS, ".npz", *video.EXTENSIONS),
+    )
+
+
+def _prepare(setup: Setup, picture: np.ndarray) -> Prepared:
+    image, view = follow.prepare(picture, setup)
+    return Prepared(image[None], view)
+
+
+def _decode(setup: Setup, outputs, view, fitted: dict[str, float]) -> Prediction:
+    """Of one picture: `points` as {name: [x, y, confidence]}, and angles by name and in a list."""
+    points, confidence = poses.locate(outputs, view, setup, fitted)
+    tracks = poses.make_tracks(setup, points[None], confidence[None])
+    degrees, certain = tracks.degrees[0].tolist(), tracks.degrees_confidence[0].tolist()
+    rows = np.concatenate([points, confidence[:, None]], 1)  # [K, 3]
+    record = {
+        "points": {name: row.tolist() for name, row in zip(setup.keypoints, rows, strict=True)},
+        **{f"{name}_degrees": d for name, d in zip(tracks.angles, degrees, strict=True)},
+        **{f"{name}_confidence": c for name, c in zip(tracks.angles, certain, strict=True)},
+        "degrees": degrees,
+        "degrees_confidence": certain,
+    }
+    return Prediction(record, {})
+
+
+def _render(setup: Setup, picture: np.ndarray, prediction: Prediction) -> np.ndarray:
+    rows = np.array([prediction.record["points"][name] for name in setup.keypoints])  # [K, 3]
+    return figures.draw_frame(picture, rows[:, :2], prediction.record["degrees"], rows[:, 2])
+
+
+def _describe(setup: Setup, record: dict[str, Any]) -> str:
+    if "frames" in record:
+        return f"{record['frames']} frames, median confidence {record['median_confidence']:.2f}"
+    words = [f"{a.name} {record[f'{a.name}_degrees']:.0f} degrees" for a in setup.angles]
+    weakest = min(row[2] for row in record["points"].values())
+    return ", ".join([*words, f"{len(record['points'])} points, confidence {weakest:.2f} or more"])

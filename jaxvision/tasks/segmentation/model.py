@@ -1,0 +1,81 @@
+"""The U-Net in training: initialisation, augmentation, loss, and probabilities of building."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.augment import photos as augment
+from jaxvision.models import encoder_options
+from jaxvision.models.unet import STRIDE, UNet
+from jaxvision.task import Model
+from jaxvision.tasks.segmentation import report
+from jaxvision.tasks.segmentation.criterion import check, criterion, labels_and_weights
+
+
+def make(config: ConfigDict) -> Model:
+    """The model of a config.
+
+    Raises:
+      UserError: unknown loss, encoder or layer.
+    """
+    check(config.loss)
+    dtype = jnp.dtype(config.train.dtype)
+    encoder = encoder_options.make(config, dtype=dtype)
+    unet = UNet(encoder.model, widths=tuple(config.model.decoder_widths), dtype=dtype)
+    return Model(
+        init=lambda key, batch: unet.init(key, batch["image"], train=False),
+        load_weights=functools.partial(encoder_options.load_weights, encoder),
+        augment=functools.partial(_augment, config),
+        loss=functools.partial(_loss, unet, config.loss),
+        metrics=functools.partial(_metrics, unet, config.loss),
+        predict=functools.partial(_predict, unet),
+        input_shape=(f"{STRIDE}*h", f"{STRIDE}*w", 3),
+        trainable=functools.partial(encoder_options.trainable, encoder),
+    )
+
+
+def _augment(config, key, batch):
+    options, tile = config.augment, batch["image"].shape[1]
+    crop = config.data.crop_size or tile
+    if crop > tile:
+        raise UserError(f"data.crop_size={crop} is larger than the tiles of {tile} pixels")
+
+    def one(key, image, mask):
+        window_key, colour_key = jax.random.split(key)
+        image, mask = augment.crop_zoom_flip(
+            window_key, image, mask, crop, options.zoom, options.flip, options.rotate90
+        )
+        return augment.colour_jitter(
+            colour_key, image, options.brightness, options.contrast, options.saturation
+        ), mask
+
+    keys = jax.random.split(key, batch["image"].shape[0])
+    image, mask = jax.vmap(one)(keys, batch["image"], batch["mask"])
+    return {**batch, "image": image, "mask": mask}
+
+
+def _loss(unet, options, params, extra, batch, key):
+    logits, updated = unet.apply(
+        {"params": params, **extra},
+        batch["image"],
+        train=True,
+        mutable=list(extra),
+        rngs={"dropout": key},
+    )
+    labels, weights = labels_and_weights(batch["mask"])
+    loss, parts = criterion(options, logits, labels, weights)
+    sums = {name: (value, jnp.ones(())) for name, value in {"loss": loss, **parts}.items()}
+    return loss, ({**extra, **updated}, sums)
+
+
+def _predict(unet, variables, images):
+    """{'probability': of building, float32 [B, H, W]}."""
+    return {"probability": jax.nn.sigmoid(unet.apply(variables, images, train=False))}
+
+
+def _metrics(unet, options, variables, batch, key):
+    del key  # nothing is drawn
+    return report.measure(options, _predict(unet, variables, batch["image"]), batch)
