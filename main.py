@@ -10,10 +10,18 @@ from jaxvision.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "", "The run's folder.")
-flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict", "export_weights"], "The job.")
+flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate", "predict", "export_weights", "serve"], "The job."
+)
 flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
 flags.DEFINE_string("input", "", "predict: a file, or a folder of them.")
 flags.DEFINE_integer("step", 0, "evaluate, predict: the checkpoint to use; 0: the best.")
+flags.DEFINE_string("host", "127.0.0.1", "serve: where to listen; others need --token_file.")
+flags.DEFINE_integer("port", 8000, "serve: where to listen; 0: a free one.")
+flags.DEFINE_string("token_file", "", "serve: holds the token that requests must have.")
+flags.DEFINE_float("reload", 0.0, "serve: seconds between looks for a better checkpoint; 0: never.")
+flags.DEFINE_integer("queue", 128, "serve: requests that may wait or be in work.")
+flags.DEFINE_float("deadline", 10.0, "serve: seconds until a request is answered or refused.")
 flags.DEFINE_string("output", "", "predict, export_weights: where to; '': into the workdir.")
 
 
@@ -32,7 +40,9 @@ def parse_flags(argv: list[str]) -> None:
         if given:
             config_flags.DEFINE_config_file("config")
         else:
-            config_flags.DEFINE_config_dict("config", workdir.read_config(FLAGS.workdir))
+            # serve takes several folders; what is overridden concerns the first.
+            folder = FLAGS.workdir.split(",")[0] if FLAGS.mode == "serve" else FLAGS.workdir
+            config_flags.DEFINE_config_dict("config", workdir.read_config(folder))
         rest = FLAGS(argv)
         FLAGS.config.lock()
     except flags.Error as error:
@@ -63,6 +73,10 @@ def run() -> None:
         from jaxvision.predict import predict_files
 
         predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step)
+    elif FLAGS.mode == "serve":
+        from jaxvision.serve.server import Options, serve
+
+        serve(config, folder, Options(**{name: FLAGS[name].value for name in Options._fields}))
     else:
         from jaxvision.export.encoder_weights import export_weights
 

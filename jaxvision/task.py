@@ -26,7 +26,8 @@ Conventions:
   picture   uint8 [H, W, 3], RGB, of any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,6 +161,9 @@ class Predictor(NamedTuple):
       extensions: of the files that can be read, in lower case; others in a folder are no input.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
         nothing in the answer has an outline.
+      smoothers: {name: (strength) -> smooth}, for answers that follow one another, as a camera's
+        do: smooth(prediction, seconds since the one before) -> prediction sees the past alone, and
+        remembers it. Strength 1 is usual, 2 smooths more. Raises UserError for one that cannot be.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -172,6 +176,7 @@ class Predictor(NamedTuple):
     streams: Callable[..., bool] = lambda path: False
     stream: Callable[..., dict[str, Any]] | None = None
     geojson: Callable[..., dict[str, Any]] | None = None
+    smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
 
 
 class Task(NamedTuple):

@@ -13,7 +13,7 @@ import orjson
 from PIL import Image, UnidentifiedImageError
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.images import decode_bytes
+from jaxvision.serve.decoding import decode_bytes
 from jaxvision.serve.refused import Refused
 
 # Raw bytes come under these types; the last is what curl says unless told otherwise.
@@ -34,7 +34,6 @@ SHAPE = "image must be [H][W][3]: rows of pixels of three numbers from 0 to 255"
 _SIGNATURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP", re.S)
 _HEAD = re.compile(rb'\s*\{\s*"image"\s*:\s*\[')
 _TAIL = re.compile(rb"\]\s*\}\s*$")
-_LEADING_ZERO = re.compile(rb"[\[, ]0[0-9]")
 _PLAIN = bytes.maketrans(b"[]", b"  ")
 _SPACES, _NUMBER_PARTS = b" \t\r\n", b"0123456789 \t\r\n"
 _one_at_a_time = threading.Lock()  # nested lists of a large picture are a few hundred MB
@@ -199,12 +198,15 @@ def _read_plain(body: bytes) -> np.ndarray | None:
         return None
     text = body[head.end() - 1 : len(body) - len(body[-64:]) + tail.start() + 1]
     brackets = text.translate(None, _NUMBER_PARTS)
-    width = brackets.find(b"]]") // 5 + 1  # '[[[,,],[,,]],...': a pixel and its comma are 5
+    width = max(brackets.find(b"]]") // 5, 1)  # "[[[,,],[,,]],...": a pixel and its comma are 5
     row = b"[" + b",".join([b"[,,]"] * width) + b"]"
     height = (len(brackets) - 1) // (len(row) + 1)
     if height < 1 or brackets != b"[" + b",".join([row] * height) + b"]":
         return None
-    if _LEADING_ZERO.search(text):
+    characters = np.frombuffer(text, np.uint8)
+    digit = characters - ord("0") < 10  # of uint8: others wrap around
+    zero_first = (characters[1:-1] == ord("0")) & digit[2:] & ~digit[:-2]
+    if zero_first.any():  # 007 is no JSON
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy says that it stopped early
