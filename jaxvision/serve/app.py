@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import logging
 import secrets
@@ -15,12 +16,13 @@ from starlette.routing import Route, WebSocketRoute
 
 from jaxvision.serve import answers, live, openapi, page, pictures
 from jaxvision.serve.answers import Answer
-from jaxvision.serve.limits import busy, drain, read_body
+from jaxvision.serve.limits import Share, busy, drain, read_body
 from jaxvision.serve.refused import Gone, Refused
 from jaxvision.serve.service import SMALL_BYTES, Model, Service
 
 log = logging.getLogger("jaxvision.serve")
 DRAIN_SECONDS = 2.0  # for what a refused client still sends
+PLAIN_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 OPEN = ("/healthz", "/readyz")  # for those that keep watch, without a token
 
 
@@ -64,13 +66,13 @@ class Request:
       receive: of ASGI.
       path: of the address.
       unread: whether the client may still be sending its body.
-      take_bytes, take_pixels, take_place: of `Budget.share`.
+      share: what it has taken of the service's budgets.
     """
 
     def __init__(self, scope: dict, receive: Any, model: Model | None):
         self.headers, self.query = Headers(scope=scope), QueryParams(scope["query_string"])
         self.receive, self.model, self.path = receive, model, scope["path"]
-        self.unread = scope["method"] == "POST"
+        self.unread, self.share = scope["method"] == "POST", Share()
 
 
 class _Endpoint:
@@ -91,11 +93,7 @@ class _Endpoint:
             if model is None:
                 known = ", ".join(service.models)
                 raise Refused(404, f"there is no model {name[:60]!r}: this server has {known}")
-            with (
-                service.bodies.share() as request.take_bytes,
-                service.pixels.share() as request.take_pixels,
-                service.places.share() as request.take_place,
-            ):
+            with request.share:
                 answer = await self.endpoint(service, request)
         except Gone:
             service.metrics.count(label, self.name, 499, time.perf_counter() - start)
@@ -120,9 +118,8 @@ class _Endpoint:
 
 async def _send(scope, send, answer: Answer, extra: dict, receive, service: Service) -> None:
     """Sends an answer; where `receive` is given, the client may still be sending."""
-    headers = {**page.HEADERS, "content-type": answer.type, **extra}
-    if answer.type == answers.JSON or scope["method"] == "POST":
-        headers["cache-control"] = "no-store"
+    fixed = page.HEADERS if answer.type.startswith("text/") else PLAIN_HEADERS
+    headers = {**fixed, "content-type": answer.type, **extra}
     headers["content-length"] = str(len(answer.body))
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": raw})
@@ -150,7 +147,7 @@ async def _lost(request: Any, error: Any) -> Any:
     return Response(
         answers.to_json({"error": text}),
         error.status_code,
-        {**page.HEADERS, **(error.headers or {})},
+        {**PLAIN_HEADERS, **(error.headers or {})},
         answers.JSON,
     )
 
@@ -176,9 +173,8 @@ async def _body(service: Service, request: Request, limit: int) -> bytes:
     if not request.model.ready:
         raise Refused(503, "the model is getting ready; try again later", 5)
     limits, declared = service.limits, request.headers.get("content-length")
-    body = await read_body(
-        request.receive, declared, limit, request.take_bytes, limits.body_seconds
-    )
+    take = functools.partial(request.share.take, service.bodies)
+    body = await read_body(request.receive, declared, limit, take, limits.body_seconds)
     request.unread = False
     return body
 
@@ -195,7 +191,7 @@ async def _inference(service: Service, request: Request) -> Answer:
         small = len(body) <= SMALL_BYTES
         parse = pictures.read_json
         picture = parse(body, limit) if small else await service.in_thread(parse, body, limit)
-        request.take_pixels(picture.shape[0] * picture.shape[1])
+        request.share.take(service.pixels, picture.shape[0] * picture.shape[1])
         prediction = await service.predict(request.model, picture)
         return Answer(answers.published(prediction))
 
@@ -233,7 +229,7 @@ def _accepted(accept: str) -> str:
 async def _one(service: Service, request: Request, data: bytes, kind: str, arrays: bool) -> Answer:
     limit = service.limits.pixels
     count = pictures.pixels_of(data, limit)
-    request.take_pixels(count)
+    request.share.take(service.pixels, count)
     if len(data) <= SMALL_BYTES and count <= SMALL_BYTES:
         picture = pictures.decode(data, limit)
     else:
@@ -270,7 +266,7 @@ async def _several(service: Service, request: Request, files: list, arrays: bool
 
 async def _within(service: Service, request: Request, work: Any) -> Answer:
     """Does the work in its place in the queue, until the deadline or until the client leaves."""
-    request.take_place(1)
+    request.share.take(service.places, 1)
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_left(request.receive))
     try:

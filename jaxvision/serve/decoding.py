@@ -1,7 +1,6 @@
 """Stands in for `images.decode_bytes` until that is merged."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 

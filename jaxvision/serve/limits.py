@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxvision.serve.refused import Gone, Refused
@@ -45,32 +45,31 @@ class Budget:
 
     Attributes:
       left: what is not taken.
-      total: what there is.
     """
 
     def __init__(self, total: int, what: str):
-        self.total = self.left = total
-        self.what = what
+        self.left, self.what = total, what
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator[Any]:
-        """A function that takes an amount, given back when the block ends.
 
-        The function raises Refused (503) where there is not enough left.
-        """
-        taken = 0
+class Share:
+    """What one request has taken of budgets; given back when its block ends."""
 
-        def take(amount: int) -> None:
-            nonlocal taken
-            if amount > self.left:
-                raise busy(f"the server is busy: no {self.what} left")
-            self.left -= amount
-            taken += amount
+    def __init__(self):
+        self._taken: list[tuple[Budget, int]] = []
 
-        try:
-            yield take
-        finally:
-            self.left += taken
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for budget, amount in self._taken:
+            budget.left += amount
+
+    def take(self, budget: Budget, amount: int) -> None:
+        """Raises Refused (503) where there is not enough left."""
+        if amount > budget.left:
+            raise busy(f"the server is busy: no {budget.what} left")
+        budget.left -= amount
+        self._taken.append((budget, amount))
 
 
 def busy(text: str, seconds: float = 1.0) -> Refused:
@@ -78,14 +77,16 @@ def busy(text: str, seconds: float = 1.0) -> Refused:
     return Refused(503, f"{text}; try again later", max(1, round(seconds)))
 
 
-async def read_body(receive: Any, declared: str | None, limit: int, take: Any, seconds: float):
-    """The whole body of a request, bytes; checked while it arrives.
+async def read_body(
+    receive: Any, declared: str | None, limit: int, take: Callable[[int], None], seconds: float
+) -> bytes:
+    """The whole body of a request; checked while it arrives.
 
     Args:
       receive: of ASGI.
       declared: its Content-Length.
       limit: bytes.
-      take: of `Budget.share`, counts bytes.
+      take: is told the bytes of each piece before it is kept.
       seconds: until it must be there.
 
     Raises:

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jaxvision.errors import UserError
 from jaxvision.serve import answers, pictures
-from jaxvision.serve.limits import busy
+from jaxvision.serve.limits import Share, busy
 from jaxvision.serve.refused import Refused
 from jaxvision.serve.service import Model, Service
 
@@ -167,9 +167,9 @@ class _Camera:
 
     async def _predict(self, frame: Frame) -> dict[str, Any]:
         service, limit = self.service, self.service.limits.pixels
-        with service.pixels.share() as take_pixels, service.places.share() as take_place:
-            take_place(1)
-            take_pixels(pictures.pixels_of(frame.data, limit))
+        with Share() as share:
+            share.take(service.places, 1)
+            share.take(service.pixels, pictures.pixels_of(frame.data, limit))
             picture = await service.in_thread(pictures.decode, frame.data, limit)
             prediction = await service.predict(self.model, picture)
             if self.smooth:

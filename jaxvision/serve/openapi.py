@@ -152,7 +152,8 @@ def _live(service: Any) -> dict[str, Any]:
             {"name": "strength", "in": "query", "schema": {**NUMBER, "exclusiveMinimum": 0}},
             {"name": "with", "in": "query", "schema": {"enum": ["arrays"]}},
         ],
-        "responses": {"101": {"description": "Send frames."}, **_refusals("400", "401", "403", "404", "503")},
+        "responses": {"101": {"description": "Send frames."},
+                      **_refusals("400", "401", "403", "404", "503")},
     }  # fmt: skip
 
 

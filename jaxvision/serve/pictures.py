@@ -48,8 +48,8 @@ class File(NamedTuple):
 
 def content_type(value: str) -> tuple[str, dict[str, str]]:
     """'multipart/form-data; boundary=x' -> ('multipart/form-data', {'boundary': 'x'})."""
-    if not value:
-        return "", {}
+    if ";" not in value:
+        return value.strip().lower(), {}
     message = Message()
     message["content-type"] = value
     return message.get_content_type(), dict(message.get_params()[1:])
