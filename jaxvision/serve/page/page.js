@@ -21,7 +21,7 @@ function element(tag, properties = {}, ...children) {
 }
 
 function percent(value) {
-  return `${Math.round(100 * value)} %`;
+  return `${Math.round(100 * value)}\u00a0%`;
 }
 
 function showError(text) {
@@ -116,10 +116,16 @@ function bars(rows) {
       part("band", row.from, row.to - row.from);
       part("mark", row.value);
     }
-    list.append(element("dt", { textContent: row.name }), track,
+    list.append(element("dt", {}, ...(row.colour ? [swatch(row.colour)] : []), row.name), track,
       element("dd", { className: "value", textContent: row.text }));
   }
   return list;
+}
+
+function swatch(colour) {
+  const made = element("span", { className: "swatch" });
+  made.style.background = colour;
+  return made;
 }
 
 function probabilityBars(probabilities) {
@@ -221,14 +227,12 @@ const show = {
       const sure = record[key.replace("_degrees", "_confidence")];
       return `${name} ${Math.round(value)}°, confidence ${percent(sure)}`;
     });
-    const right = told.map((text, i) => {
-      const line = element("p", { className: "big", textContent: `→ ${text}` });
-      line.style.color = COLOURS[(i + 1) % COLOURS.length];
-      return line;
-    });
+    const right = told.map((text, i) => element("p", { className: "big" }, swatch(COLOURS[(i + 1) % COLOURS.length]), text));
     right.push(element("p", { className: "hint", textContent: "0° points right, 90° up." }));
     right.push(element("h3", { textContent: "Points, with their confidence" }));
-    right.push(bars(points.map(([name, point]) => ({ name, value: point[2], text: percent(point[2]) }))));
+    right.push(bars(points.map(([name, point], i) => ({
+      name, value: point[2], text: percent(point[2]), colour: COLOURS[i % COLOURS.length],
+    }))));
     return { words: told.join("; ") || `${points.length} points`, left: [drawn.canvas], right };
   },
 
