@@ -42,7 +42,7 @@ def _taps(lhs, rhs, window_strides, **kwargs):
     """The shifted multiply-adds over the whole batch at once."""
     del kwargs
     geometry = conv.Geometry(window_strides, ((1, 1), (1, 1)))
-    return conv._depthwise(lhs, rhs, geometry, None, None)
+    return conv._depthwise(lhs, rhs, conv.Options(geometry, lhs.shape[3], None, None))
 
 
 FORMS = {"lax": lax.conv_general_dilated, "ours": conv.conv_general_dilated}

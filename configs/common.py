@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     config.data.reader = ""  # jaxvision/input_pipeline/readers/<reader>
     config.data.path = ""  # a folder or file of yours; '' is the built-in synthetic data
     config.data.image_size = 128  # pixels; what is done to reach it is the reader's to say
+    # (low, high): which values are black and white in pictures of more than 8 bits, as (0, 4095);
+    # (): those that each file declares. A picture whose range is not known is refused.
+    config.data.range = ()
     config.data.resident = "auto"  # auto | true | false: keep the decoded data on the device
     config.data.resident_gib = 4.0  # auto keeps it there up to this size
     config.data.workers = 0  # streaming: decoding processes; 0 decodes in threads

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.console import duration, say
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline.folders import in_order, left_out, read_folder
 from jaxvision.input_pipeline.images import decode_image
 from jaxvision.input_pipeline.parallel import cpu_threads, in_threads
 from jaxvision.task import Predictor, Prepared
@@ -44,8 +45,9 @@ def predict_files(
     trained = load_trained(config, workdir, step)
     predictor = trained.task.predictor
     files = _list_files(source, predictor.extensions)
-    work = Work(predictor, make_apply(trained, config.predict.batch_size), folder, trained.fitted)
-    records, failed, start = [], [], time.perf_counter()
+    apply = make_apply(trained, config.predict.batch_size)
+    work = Work(predictor, apply, folder, trained.fitted, config.data.range)
+    records, failed, cut, start = [], [], [], time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lines = open(folder / "predictions.jsonl", "w")  # noqa: SIM115 (closed below)
@@ -60,6 +62,9 @@ def predict_files(
             else:
                 records.append(record)
                 told = f"{files[i].name}: {predictor.describe(record)}"
+                if "incomplete" in record:
+                    cut.append(files[i].name)
+                    told = f"{told} (incomplete: {record['incomplete']})"
             rate = (i + 1) / (time.perf_counter() - start)
             say(f"{i + 1}/{len(files)}  {told}  left {duration((len(files) - i - 1) / rate)}")
     predictor.collect(records, folder)
@@ -68,10 +73,13 @@ def predict_files(
         f"{len(records)} of {len(files)} files predicted by step {trained.step} into {folder} "
         f"({len(files) / seconds:.1f} a second)"
     )
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {len(files)} files could not be read: {', '.join(failed[:5])}"
-        )
+    if failed or cut:
+        listed = [
+            f"{len(names)} of {len(files)} files could not be read{how}: {', '.join(names[:5])}"
+            for names, how in ((failed, ""), (cut, " to the end"))
+            if names
+        ]
+        raise UserError("; ".join(listed))
 
 
 class Work(NamedTuple):
@@ -82,12 +90,14 @@ class Work(NamedTuple):
       apply: as for `Predictor.stream`.
       output: the folder for results.
       fitted: of the checkpoint.
+      value_range: data.range, of the pixels' values.
     """
 
     predictor: Predictor
     apply: Any
     output: Path
     fitted: dict[str, float]
+    value_range: tuple
 
 
 class _Picture(NamedTuple):
@@ -109,15 +119,15 @@ def predict_each(work: Work, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
             for path in paths:
                 yield _stream(work, path)
             continue
-        pictures = in_threads(lambda path: _read(work.predictor, path), paths, cpu_threads(), AHEAD)
+        pictures = in_threads(lambda path: _read(work, path), paths, cpu_threads(), AHEAD)
         answers = work.apply((picture, picture.prepared.inputs) for picture in pictures)
         yield from in_threads(lambda answer: _finish(work, *answer), answers, cpu_threads(), AHEAD)
 
 
-def _read(predictor: Predictor, path: Path) -> _Picture:
+def _read(work: Work, path: Path) -> _Picture:
     try:
-        pixels = decode_image(path)
-        return _Picture(path, pixels, predictor.prepare(pixels))
+        pixels = decode_image(path, work.value_range)
+        return _Picture(path, pixels, work.predictor.prepare(pixels))
     except UserError as error:
         return _Picture(path, None, NOTHING, str(error))
 
@@ -156,7 +166,11 @@ def _list_files(source: str, extensions: tuple[str, ...]) -> list[Path]:
     path = Path(source)
     if not path.is_dir():
         return [path]
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in extensions)
+    level = read_folder(path)
+    entries = (*level.pictures, *level.others)
+    files = in_order(p for p in entries if p.suffix.lower() in extensions and p.is_file())
+    for note in left_out([p for p in (*level.folders, *entries) if p not in files], path):
+        say(f"note: {note}")
     if not files:
         raise UserError(f"--input={source!r} holds no file to read ({', '.join(extensions)})")
     stems = [p.stem for p in files]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate, logs, optimizers, wandb_log
+from jaxvision import divergence, evaluate, logs, optimizers, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.console import headline, say, table
 from jaxvision.errors import UserError
@@ -136,11 +136,11 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
             compiling = None
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
-            _check_finite(run, int(tokens.popleft()))
+            _check_finite(run, feed, int(tokens.popleft()))
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
         if not due and not stopped:
             continue
-        _check_finite(run, int(token))
+        _check_finite(run, feed, int(token))
         tokens.clear()
         if "log" in due:
             values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
@@ -158,7 +158,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, stopped: l
     return notes
 
 
-def _check_finite(run: Run, bad_step: int) -> None:
+def _check_finite(run: Run, feed: loader.Feed, bad_step: int) -> None:
     if bad_step >= 0:
         run.checkpoints.wait()
         kept = run.checkpoints.newest()
@@ -166,8 +166,8 @@ def _check_finite(run: Run, bad_step: int) -> None:
             f"the checkpoint of step {kept} is kept" if kept else "nothing was saved before it"
         )
         raise FloatingPointError(
-            f"loss or gradient of step {bad_step} is not finite; {remains}. Lower "
-            "optimizer.learning_rate or optimizer.clip_norm, or look for bad values in the data"
+            f"loss or gradient of step {bad_step} is not finite; {remains}. "
+            f"{divergence.explain(run, feed, bad_step)}"
         )
 
 

@@ -1,6 +1,7 @@
-"""Eight devices give the result of one."""
+"""Eight devices give the result of one, and share the work: each sees its own rows of a batch."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = """
+STEPS = """
 import sys
 import jax, numpy as np
 from jaxvision import train
@@ -23,28 +24,47 @@ run, feed, state = open_run(config, sys.argv[1])
 advance = train.make_advance(run, feed, 0)
 for step in range(2):
     state, _ = advance(state, step, 1)
-if sys.argv[3] == "8":
-    leaf = jax.tree.leaves(state.params)[0]
-    assert len(leaf.sharding.device_set) == 8 and leaf.sharding.is_fully_replicated
 state = jax.device_get(state)
 leaves = jax.tree.leaves((state.params, state.extra, state.sums))
 np.savez(sys.argv[2], *leaves)
 print("devices", jax.device_count())
 """
+ONE_STEP = """
+import sys
+from jaxvision import train
+from tests import tiny, tiny_ram, tiny_systems
+
+config = tiny_systems.CONFIGS[sys.argv[2]]()
+config.batch_size = 8
+run, feed, state = tiny.open_run(config, sys.argv[1])
+train.make_advance(run, feed, 0)(state, 0, 1)
+print("image", *feed.split.read(0)["image"].shape)
+"""
 
 
-def states(tmp_path, devices):
-    output = tmp_path / f"{devices}.npz"
+def run_python(program, devices, *arguments, dump=""):
     flags = f"--xla_force_host_platform_device_count={devices}"
+    if dump:
+        flags += f" --xla_dump_to={dump} --xla_dump_hlo_as_text --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    if dump:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(dump)  # what is cached is not dumped
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / str(devices)), str(output), str(devices)],
+        [sys.executable, "-c", program, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert f"devices {devices}" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def states(tmp_path, devices):
+    output = tmp_path / f"{devices}.npz"
+    printed = run_python(STEPS, devices, tmp_path / str(devices), output)
+    assert f"devices {devices}" in printed
     with np.load(output) as arrays:
         return [arrays[name] for name in arrays.files]
 
@@ -54,6 +74,23 @@ def test_eight_devices_equal_one(tmp_path):
     assert len(one) == len(eight)
     for a, b in zip(one, eight, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "system", ["segmentation", "classification", "keypoints", "perception", "attention"]
+)
+def test_a_device_works_on_its_own_rows_alone(system, tmp_path):
+    """In the compiled step a batch of 8 pictures is one picture a device, nowhere all eight."""
+    dump = tmp_path / "hlo"
+    printed = run_python(ONE_STEP, 8, tmp_path / "run", system, dump=dump)
+    shape = printed.split("image ")[1].strip().replace(" ", ",")
+    programs = [path.read_text() for path in dump.glob("*after_optimizations.txt")]
+    steps = [text for text in programs if "num_partitions=8" in text and f"u8[1,{shape}]" in text]
+    assert steps, f"no program has u8[1,{shape}] a device"
+    step = max(steps, key=len)
+    assert f"u8[8,{shape}]" not in step
+    assert not re.search(rf"f32\[8,{shape}\]", step)
+    assert "all-reduce" in step, "the gradients of the devices are never added up"
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):

@@ -1,50 +1,72 @@
 """Every file decoded once before training; what is unusable or a copy is left out and counted."""
 
 import collections
-import contextlib
 import hashlib
-import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import images, parallel
+from jaxvision.input_pipeline import images, masks, parallel, pixels
 from jaxvision.input_pipeline.dataset import fingerprint
 
 BAD_FRACTION = 0.01  # more unusable examples than this fail the run
-_DECODERS = {"image": images.decode_image, "mask": images.decode_mask}
-_VERSION = 1  # raise it when decoding changes: old outcomes are then not used
+# A file that changed so shortly ago may change again without another time stamp.
+RECENT_SECONDS = 2.0
 
 
 class Checked(NamedTuple):
-    """What decoding a file showed: its size in pixels and a hash of its pixels, or the error."""
+    """What decoding a file showed.
+
+    Attributes:
+      height, width: pixels, upright.
+      digest: a hash of the pixels.
+      error: why it cannot be used; '' where it can.
+      orientation: EXIF's, by which it was turned.
+      deep: a picture of more than 8 bits.
+      empty: a mask without any object.
+    """
 
     height: int
     width: int
     digest: str
-    error: str
+    error: str = ""
+    orientation: int = 1
+    deep: bool = False
+    empty: bool = False
 
 
-def check_files(files: Sequence[tuple[str, str]], root: str | Path) -> list[Checked]:
+def check_files(
+    files: Sequence[tuple[str, str]], root: str | Path, value_range: Sequence[float] = ()
+) -> list[Checked]:
     """Decodes every file once, in threads, and keeps the outcome for the next start.
 
-    A file is decoded again when its size or modification time changed, and after an error: the
-    cause may be gone (a permission, a disk) and there are few.
+    A file is decoded again when it changed (its size, its times or its place on the disk; of one
+    that is seconds old, its content), and after an error: the cause may be gone (a permission, a
+    disk) and there are few.
 
     Args:
       files: (path, kind) with kind 'image' or 'mask'.
       root: names the data set; its outcomes are in cache_dir()/checked/<hash of root>.json.
+      value_range: `data.range`, of the images.
+
+    Raises:
+      UserError: value_range is none.
     """
+    value_range = pixels.check_range(value_range)
     store = cache.cache_dir() / "checked" / f"{fingerprint([Path(root).resolve()])}.json"
-    known = _read_outcomes(store)
-    keys = [_key(path, kind) for path, kind in files]
+    known = {key: Checked(*fields) for key, fields in (cache.read_json(store) or {}).items()}
+    keys = [_key(path, kind, value_range) for path, kind in files]
     missing = [i for i, key in enumerate(keys) if key not in known]
     fresh = {}
     checks = parallel.threaded(
-        lambda i: _check(*files[i]), missing, "checking images", parallel.cpu_threads()
+        lambda i: _check(*files[i], value_range),
+        missing,
+        "checking images",
+        parallel.cpu_threads(),
     )
     try:
         for i, checked in zip(missing, checks, strict=True):
@@ -52,41 +74,63 @@ def check_files(files: Sequence[tuple[str, str]], root: str | Path) -> list[Chec
     finally:  # also after Ctrl-C: what was decoded need not be again
         if fresh:
             known.update({keys[i]: checked for i, checked in fresh.items() if not checked.error})
-            current = {key: known[key] for key in keys if key in known}
-            with contextlib.suppress(OSError), cache.atomic_file(store) as file:
-                file.write(json.dumps({key: c[:3] for key, c in current.items()}).encode())
+            cache.keep_json(store, {key: known[key] for key in keys if key in known})
     return [fresh[i] if i in fresh else known[key] for i, key in enumerate(keys)]
 
 
-def _key(path: str, kind: str) -> str:
+def _key(path: str, kind: str, value_range: Sequence[float]) -> str:
+    """Everything that an outcome depends on; '' where the file cannot be read."""
     try:
         stat = os.stat(path)
+        content = ""
+        if abs(time.time() - max(stat.st_mtime, stat.st_ctime)) < RECENT_SECONDS:
+            content = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except OSError:
         return ""  # never stored: the check itself names the error
-    return f"{_VERSION} {kind} {stat.st_size} {stat.st_mtime_ns} {path}"
+    # A program may set st_mtime back, but not st_ctime.
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, content)
+    stated = value_range if kind == "image" else ()
+    return f"{cache.code_version()} {kind} {stated} {state} {path}"
 
 
-def _read_outcomes(store: Path) -> dict[str, Checked]:
-    """The stored outcomes; empty where there are none or the file is damaged."""
+def _check(path: str, kind: str, value_range: Sequence[float]) -> Checked:
     try:
-        stored = json.loads(store.read_bytes())
-        known = {
-            key: Checked(int(height), int(width), str(digest), "")
-            for key, (height, width, digest) in stored.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-    return known
-
-
-def _check(path: str, kind: str) -> Checked:
-    try:
-        pixels = _DECODERS[kind](path)
+        outcome = (
+            masks.read_mask(path) if kind == "mask" else images.read_picture(path, value_range)
+        )
     except UserError as error:
         return Checked(0, 0, "", str(error).removeprefix(f"{path}: "))
-    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
-    digest.update(pixels.data)
-    return Checked(pixels.shape[0], pixels.shape[1], digest.hexdigest(), "")
+    decoded = outcome.pixels
+    digest = hashlib.blake2b(str(decoded.shape).encode(), digest_size=16)
+    digest.update(decoded.data)
+    height, width = decoded.shape[:2]
+    return Checked(
+        height,
+        width,
+        digest.hexdigest(),
+        "",
+        outcome.orientation,
+        kind == "image" and outcome.deep,
+        kind == "mask" and not decoded.any(),
+    )
+
+
+def range_notes(checked: Sequence[Checked], value_range: Sequence[float]) -> list[str]:
+    """What to log of `data.range`, which is for pictures of more than 8 bits.
+
+    Raises:
+      UserError: it is stated, and there are none.
+    """
+    usable = [c for c in checked if not c.error]
+    shallow = sum(not c.deep for c in usable)
+    if not value_range or not shallow:
+        return []
+    if shallow == len(usable):
+        raise UserError(
+            f"data.range={tuple(value_range)} is for pictures of more than 8 bits, and all "
+            f"{shallow} here have 8: leave it out"
+        )
+    return [f"{shallow} of {len(usable)} pictures have 8 bits: data.range does not change them"]
 
 
 def skip_problems(problems: Sequence[str], total: int, where: str) -> list[str]:

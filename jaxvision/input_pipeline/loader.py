@@ -10,16 +10,19 @@ import collections
 import functools
 import importlib
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision.cache import atomic_file, cache_dir
+from jaxvision import cache
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline import pixels
 from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
 from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, training_split
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
@@ -53,6 +56,8 @@ def load_dataset(config: ConfigDict) -> Dataset:
     Raises:
       UserError: the path holds nothing usable; the message says why.
     """
+    if not config.data.path:
+        pixels.refuse_range(config.data.range, "data.path is not set")
     name = config.data.reader
     if "." not in name:
         name = f"jaxvision.input_pipeline.{'readers' if config.data.path else 'synthetic'}.{name}"
@@ -121,18 +126,52 @@ def gib(dataset: Dataset) -> float:
 def decoded(split: Split, key: str) -> dict[str, np.ndarray]:
     """Every row of a split, decoded once and kept on disk: {name: [N, ...]}, memory mapped."""
     first = split.read(0)
-    key = fingerprint([key, *split.names, *((n, a.shape, a.dtype) for n, a in first.items())])
-    paths = {name: cache_dir() / "decoded" / f"{key}_{name}.npy" for name in first}
-    if not all(path.exists() for path in paths.values()):
-        arrays = {n: np.empty((len(split.names), *a.shape), a.dtype) for n, a in first.items()}
-        rows = threaded(split.read, range(len(split.names)), "decoding images", cpu_threads())
-        for i, row in enumerate(rows):
-            for name, array in row.items():
-                arrays[name][i] = array
-        for name, path in paths.items():
-            with atomic_file(path) as file:
-                np.save(file, arrays[name], allow_pickle=False)
+    count = len(split.names)
+    shapes = {name: ((count, *a.shape), a.dtype) for name, a in first.items()}
+    key = fingerprint([key, cache.code_version(), *split.names, *shapes.items()])
+    paths = {name: cache.cache_dir() / "decoded" / f"{key}_{name}.npy" for name in first}
+    kept = {name: _read_array(path, *shapes[name]) for name, path in paths.items()}
+    if all(array is not None for array in kept.values()):
+        return kept
+    arrays = {name: np.empty(*shape) for name, shape in shapes.items()}
+    for i, row in enumerate(threaded(split.read, range(count), "decoding images", cpu_threads())):
+        for name, array in row.items():
+            arrays[name][i] = array
+    written = [
+        cache.keep(path, arrays[name].nbytes, functools.partial(_write_array, arrays[name]))
+        for name, path in paths.items()
+    ]
+    if not all(written):
+        return arrays
     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+
+
+def _write_array(array: np.ndarray, file: BinaryIO) -> None:
+    """An npy file, and after it a checksum, which numpy does not look at."""
+    np.save(file, array, allow_pickle=False)
+    file.write(_checksum(array))
+
+
+def _read_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """What `_write_array` wrote, memory mapped; None where there is nothing or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r")
+        with open(path, "rb") as file:
+            file.seek(-4, os.SEEK_END)
+            whole = (array.shape, array.dtype) == (shape, dtype) and file.read() == _checksum(array)
+    except (OSError, ValueError, EOFError):
+        whole = False
+    if not whole:
+        cache.discard(path)
+        return None
+    cache.use(path)
+    return array
+
+
+def _checksum(array: np.ndarray) -> bytes:
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).to_bytes(4)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,9 +1,11 @@
 """Video files, decoded frame by frame (extra [video]: PyAV, which brings FFmpeg)."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,44 @@ from jaxvision.errors import UserError
 
 EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 30.0  # where a file does not tell
+# A film may lack this share of what its file declares, and one frame, before it counts as cut.
+SLACK = 0.01
+LOOSE_SLACK = 0.1  # where only the file as a whole declares its length, sound included
+
+
+class CutShort(UserError):
+    """A film that ends before its time; `frames` of it were decoded, and are good."""
+
+    def __init__(self, message: str, frames: int):
+        super().__init__(message)
+        self.frames = frames
+
+
+class Declared(NamedTuple):
+    """What a file says of a film's length.
+
+    Attributes:
+      frames: how many; 0 where it does not tell.
+      seconds: how long; 0.0 where it does not tell.
+      slack: share of it that may be missing.
+      fps: frames a second.
+    """
+
+    frames: int
+    seconds: float
+    slack: float
+    fps: float
+
+    def about(self) -> int:
+        """Frames, as far as they are known."""
+        return self.frames or round(self.seconds * self.fps)
+
+    def lacks(self, count: int, end: float) -> bool:
+        """Whether `count` frames up to `end` seconds are too few."""
+        spare = self.slack * self.about() + 1
+        few = self.frames - count > spare if self.frames else True
+        early = (self.seconds - end) * self.fps > spare if self.seconds else True
+        return bool(self.about()) and few and early
 
 
 def require_av():
@@ -38,7 +78,8 @@ def read_video(path: str | os.PathLike) -> tuple[float, Iterator[np.ndarray]]:
 
     Raises:
       UserError: PyAV is not installed; '<path>: <reason>' for a file that is missing or no film,
-        and, from the iterator, for one that is damaged from some frame on.
+        CutShort, from the iterator and after the last good frame, for one that is damaged from
+        there on, or that ends before the length which its file declares.
     """
     av = require_av()
     path = Path(path)
@@ -52,21 +93,70 @@ def read_video(path: str | os.PathLike) -> tuple[float, Iterator[np.ndarray]]:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else DEFAULT_FPS, _frames(av, container, stream, path)
+    fps = float(rate) if rate else DEFAULT_FPS
+    return fps, _frames(av, container, stream, path, _declared(container, stream, fps))
 
 
-def _frames(av, container, stream, path: Path) -> Iterator[np.ndarray]:
-    count = 0
+def until_cut(frames: Iterator[np.ndarray], problems: list[str]) -> Iterator[np.ndarray]:
+    """The frames up to where a film ends before its time; what is wrong then joins `problems`.
+
+    Raises:
+      UserError: as `read_video`, where not one frame could be decoded.
+    """
+    try:
+        yield from frames
+    except CutShort as error:
+        if not error.frames:
+            raise
+        problems.append(str(error))
+
+
+def _declared(container, stream, fps: float) -> Declared:
+    lengths = []
+    if stream.duration:
+        lengths.append(float(stream.duration * stream.time_base))
+    if tag := stream.metadata.get("DURATION", ""):  # of Matroska: 00:00:04.800000000
+        with contextlib.suppress(ValueError):
+            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+            lengths.append(3600 * hours + 60 * minutes + seconds)
+    slack = SLACK if lengths or stream.frames else LOOSE_SLACK
+    if container.duration:  # less than the stream's own where the film was trimmed by an edit list
+        lengths.append(container.duration / 1e6)
+    # FFmpeg takes an AVI's length from the size of the file, whose end may be missing.
+    avi = container.format.name == "avi"
+    return Declared(stream.frames, 0.0 if avi else min(lengths, default=0.0), slack, fps)
+
+
+def _frames(av, container, stream, path: Path, declared: Declared) -> Iterator[np.ndarray]:
+    count, end, held, reason = 0, 0.0, None, ""
+    start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     with container:
         try:
             for frame in container.decode(stream):
-                pixels = frame.to_ndarray(format="rgb24")
-                yield np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
+                # A broken frame in the middle is a glitch; at the end it is where the file was cut.
+                if held is not None:
+                    yield _pixels(held)
+                    count, held = count + 1, None
+                if frame.is_corrupt:
+                    held = frame
+                    continue
+                yield _pixels(frame)
                 count += 1
+                end = count / declared.fps  # where frames carry no time
+                if frame.time is not None:
+                    end = frame.time - start + 1 / declared.fps
         except av.FFmpegError as error:
-            raise UserError(f"{path}: damaged after {count} frames: {_reason(error)}") from error
+            reason = f" ({_reason(error)})"
+    if reason or held is not None or (count and declared.lacks(count, end)):
+        whole = f" of about {declared.about()}" if declared.about() > count else ""
+        raise CutShort(f"{path}: damaged or cut short after {count}{whole} frames{reason}", count)
     if not count:
         raise UserError(f"{path}: holds no frame")
+
+
+def _pixels(frame) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
 
 
 def _reason(error: Exception) -> str:
@@ -95,7 +185,7 @@ def sample_frames(
     Raises:
       UserError: as `read_video`.
     """
-    av, path = require_av(), Path(path)
+    av, path, samples = require_av(), Path(path), []
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -108,8 +198,12 @@ def sample_frames(
                 targets = (stream.start_time or 0) + (np.arange(count) + 0.5) / count * float(
                     length
                 )
-                return [convert(frame) for frame in _seek_frames(container, stream, keys, targets)]
+                for frame in _seek_frames(container, stream, keys, targets):
+                    samples.append(convert(frame))
+                return samples
     except (av.FFmpegError, OSError) as error:
+        if samples:  # damaged from there on
+            return samples
         raise UserError(f"{path}: {_reason(error)}") from error
     return _thinned_pass(path, count, convert)
 
@@ -126,8 +220,7 @@ def _seek_frames(container, stream, keys: list[int], targets: np.ndarray) -> Ite
         for frame in decoder:
             if ahead or frame.pts is None or frame.pts >= target:
                 position = max(key, key if frame.pts is None else frame.pts)
-                pixels = frame.to_ndarray(format="rgb24")
-                yield np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
+                yield _pixels(frame)
                 break
 
 

@@ -1,21 +1,21 @@
 """One of the user's pictures, of any size, read a few rows at a time.
 
-With rasterio (the extra `[geo]`) a file is read by window through GDAL, so the host holds only the
-rows that were asked for, and any raster format will do. The picture is decoded whole instead, as
-a training image is (`images.decode_image`; 3 bytes a pixel, 13 while it is decoded),
+With rasterio (the extra `[geo]`) large TIFFs, PNGs and JPEGs of 8 or 16 bits are read by window
+through GDAL, so the host holds only the rows that were asked for, as is what GDAL alone can read.
+A picture is decoded whole instead, as a training image is (`images.decode_image`; 3 bytes a pixel,
+13 while it is decoded),
   - when rasterio is not installed;
   - when its orientation tag turns it: a window of the file is then no window of the picture;
-  - when its bands are not colours, or not of 8 or 16 bits: a palette, one bit, CMYK, floats;
+  - when its bands are not colours of 8 or 16 bits: a palette, one bit, CMYK, floats;
   - for a JPEG of up to 2**26 pixels: GDAL's JPEG decoder gives slightly other colours than the one
     that read the training images (0.5 levels on average, 8 at worst, on a synthetic photograph).
 
-Windows become colours by the same rules: one band is repeated as gray, alpha is dropped, of more
-than three bands the first three are taken, and 16-bit values keep their high byte.
+Windows become colours by the same rules (`tiff.colour_bands`, `pixels.scale`).
 """
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +23,11 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import images
+from jaxvision.input_pipeline import images, pixels, tiff
+from jaxvision.input_pipeline.tiff import GDAL_OPTIONS
 
-GDAL_OPTIONS = dict(
-    GDAL_CACHEMAX=128,  # megabytes; else 5 % of the machine's memory
-    GDAL_PNG_WHOLE_IMAGE_OPTIM=False,  # that path reads a truncated PNG without an error
-    GDAL_ERROR_ON_LIBJPEG_WARNING=True,  # else a truncated JPEG ends in gray
-)
+__all__ = ["GDAL_OPTIONS", "Georeference", "ImageRows", "open_rows"]
+
 WHOLE_JPEG_PIXELS = 2**26  # under 1 GiB while it is decoded
 WHOLE_MODES = {"1", "P", "PA", "CMYK", "LAB", "I", "F"}  # Pillow's names
 
@@ -68,8 +66,12 @@ class ImageRows(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_rows(path: Path) -> Iterator[ImageRows]:
+def open_rows(path: Path, value_range: Sequence[float] = ()) -> Iterator[ImageRows]:
     """Opens a picture; its rows can be read inside the block.
+
+    Args:
+      path: of a file.
+      value_range: `data.range`, as of `images.decode_image`.
 
     Raises:
       UserError: no such file, no picture, pixels that are no colours, truncated or damaged. Where
@@ -80,15 +82,14 @@ def open_rows(path: Path) -> Iterator[ImageRows]:
     with contextlib.ExitStack() as stack:
         dataset = _open_dataset(path, stack)
         if dataset is None:
-            yield _whole(path, None)
+            yield _whole(path, value_range, None)
             return
         header = _header(path)
         georeference = _georeference(dataset) if header.upright else None
-        if header.by_window:
-            _check_bands(path, dataset)
-            yield _by_window(path, dataset, georeference)
+        if header.by_window and set(dataset.dtypes) <= {"uint8", "uint16"}:
+            yield _by_window(path, dataset, header.page, value_range, georeference)
         else:
-            yield _whole(path, georeference)
+            yield _whole(path, value_range, georeference)
 
 
 def read_georeference(path: Path) -> Georeference | None:
@@ -116,49 +117,71 @@ def _open_dataset(path: Path, stack: contextlib.ExitStack) -> Any | None:
     return dataset if dataset.count else None  # a container of other data sets has no bands
 
 
-@contextlib.contextmanager
-def _any_size() -> Iterator[None]:
-    """Lifts Pillow's limit: it guards against files from strangers, and this is the user's own."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
 class _Header(NamedTuple):
     upright: bool
     by_window: bool
+    page: tiff.Page | None = None
 
 
 def _header(path: Path) -> _Header:
-    """What Pillow says of the file before its pixels are decoded."""
+    """What the file says before its pixels are decoded.
+
+    Raises:
+      UserError: it holds several pages.
+    """
+    with open(path, "rb") as file:
+        is_tiff = file.read(4) in tiff.MAGIC
+    if is_tiff:
+        with images.reasons(path):
+            page = tiff.open_page(path)
+        upright = page.orientation == 1
+        plain = page.kind == "u" and page.photometric in (0, 1, 2, 6) and page.index == 0
+        return _Header(upright, upright and plain and page.bits in (8, *range(10, 17)), page)
     try:
-        with _any_size(), Image.open(path) as image:
+        with Image.open(path) as image:
+            plain_png = image.format == "PNG" and _plain_png(image)
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
-            jpeg = image.format in ("JPEG", "MPO")
-            small_jpeg = jpeg and image.width * image.height <= WHOLE_JPEG_PIXELS
-            return _Header(upright, upright and not small_jpeg and image.mode not in WHOLE_MODES)
+            small_jpeg = image.width * image.height <= WHOLE_JPEG_PIXELS
+            large_jpeg = image.format in ("JPEG", "MPO") and not small_jpeg
+            by_window = (large_jpeg or plain_png) and image.mode not in WHOLE_MODES
+            return _Header(upright, upright and by_window)
     except Exception:  # another format, or damage of any kind, which GDAL then meets as well
         return _Header(True, True)
 
 
-def _whole(path: Path, georeference: Georeference | None) -> ImageRows:
-    with _any_size():
-        pixels = images.decode_image(path)
-    height, width, _ = pixels.shape
-    return ImageRows(height, width, lambda top, bottom: pixels[top:bottom], georeference)
+def _plain_png(image: Image.Image) -> bool:
+    """8 bits, one frame: what more bits mean is for `images` to find out."""
+    return image.mode in ("L", "LA", "RGB", "RGBA") and not (
+        getattr(image, "is_animated", False) or images.is_deep(image)
+    )
 
 
-def _by_window(path: Path, dataset: Any, georeference: Georeference | None) -> ImageRows:
+def _whole(path: Path, value_range: Sequence[float], georeference) -> ImageRows:
+    # No limit of pixels: it guards against files from strangers, and this is the user's own.
+    picture = images.decode_image(path, value_range, max_pixels=2**62)
+    height, width, _ = picture.shape
+    return ImageRows(height, width, lambda top, bottom: picture[top:bottom], georeference)
+
+
+def _by_window(
+    path: Path,
+    dataset: Any,
+    page: tiff.Page | None,
+    stated: Sequence[float],
+    georeference: Georeference | None,
+) -> ImageRows:
     import rasterio
 
+    with images.reasons(path):
+        bands = [band + 1 for band in tiff.colour_bands(*tiff.declared_colours(dataset))]
+    if dataset.colorinterp[0].name == "palette":
+        raise UserError(f"{path}: a palette of colours; convert it: gdal_translate -expand rgb")
     height, width = dataset.height, dataset.width
-    bands = [1, 2, 3] if dataset.count >= 3 else [1]
-    brightest = 0
+    span = _range(dataset, page)
+    brightest, outside = 0, 0
 
     def read(top: int, bottom: int) -> np.ndarray:
-        nonlocal brightest
+        nonlocal brightest, outside
         window = rasterio.windows.Window(0, top, width, bottom - top)
         try:
             rows = dataset.read(bands, window=window)  # [bands, rows, width]
@@ -167,26 +190,28 @@ def _by_window(path: Path, dataset: Any, georeference: Georeference | None) -> I
             raise UserError(f"{path}: truncated or damaged ({reason}); copy it again") from error
         if rows.dtype == np.uint16:
             brightest = max(brightest, int(rows.max()))
-            if bottom == height and 0 < brightest < 256:
-                raise UserError(
-                    f"{path}: 16-bit pixels of at most {brightest}: black once cut to 8 bit; "
-                    "save it as 8 bit"
-                )
-            rows = (rows >> 8).astype(np.uint8)
+            if stated:
+                outside += np.count_nonzero((rows < stated[0]) | (rows > stated[1]))
+            if bottom == height:
+                with images.reasons(path):
+                    if stated:
+                        pixels.refuse_outside(outside / (len(bands) * height * width), stated)
+                    elif span is None:
+                        pixels.refuse_dark(brightest)
+            rows = pixels.scale(rows, *(stated or span or pixels.FULL_16))
+        rows = 255 - rows if page and page.white_is_zero else rows
         rows = rows.transpose(1, 2, 0)  # [rows, width, bands]
         return np.repeat(rows, 3, axis=2) if len(bands) == 1 else np.ascontiguousarray(rows)
 
     return ImageRows(height, width, read, georeference)
 
 
-def _check_bands(path: Path, dataset: Any) -> None:
-    if not set(dataset.dtypes[:3]) <= {"uint8", "uint16"}:
-        raise UserError(
-            f"{path}: pixels of type {dataset.dtypes[0]}; convert it to 8 bit, for example with "
-            "gdal_translate -ot Byte -scale"
-        )
-    if dataset.colorinterp[0].name == "palette":
-        raise UserError(f"{path}: a palette of colours; convert it: gdal_translate -expand rgb")
+def _range(dataset: Any, page: tiff.Page | None) -> tuple[float, float] | None:
+    """(low, high) that the file declares of values of more than 8 bits; None where it does not."""
+    if page:
+        return page.declared
+    bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 16))
+    return (0.0, float(2**bits - 1)) if 8 < bits < 16 else None
 
 
 def _georeference(dataset: Any) -> Georeference | None:

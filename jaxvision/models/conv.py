@@ -11,7 +11,8 @@ Accelerators have good kernels for all of these, so everywhere else this is `lax
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,16 +35,15 @@ def conv_general_dilated(
     preferred_element_type=None,
     **kwargs,
 ):
-    """`lax.conv_general_dilated`, same arguments and result, with two rewrites on CPU.
+    """`lax.conv_general_dilated`, same arguments and result, with rewrites on CPU.
 
-    lhs [B, H, W, C], rhs [kh, kw, C / groups, O] -> [B, H', W', O]. Which form runs is settled when
-    the function is traced, from the shapes and `jax.default_backend()`.
+    lhs [B, H, W, C], rhs [kh, kw, C / groups, O] -> [B, H', W', O]. Which rewrite there is for a
+    convolution is settled by its shapes when it is traced; whether it runs, when the program is
+    lowered for a platform: one for CUDA holds lax's own convolution alone.
     """
-    rewrite = None
     plain = (
         not kwargs
         and batch_group_count == 1
-        and jax.default_backend() == "cpu"
         and _is_nhwc(dimension_numbers, lhs, rhs)
         and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     )
@@ -51,8 +51,9 @@ def conv_general_dilated(
         pads = _explicit_padding(padding, lhs.shape[1:3], rhs.shape[:2], window_strides)
         geometry = Geometry(tuple(window_strides), tuple(map(tuple, pads)))
         rewrite = _choose(lhs, rhs, geometry, feature_group_count)
-    if rewrite is not None:
-        return rewrite(lhs, rhs, geometry, precision, preferred_element_type)
+        if rewrite is not None:
+            options = Options(geometry, feature_group_count, precision, preferred_element_type)
+            return _by_platform(lhs, rhs, rewrite, options)
     return lax.conv_general_dilated(
         lhs,
         rhs,
@@ -87,17 +88,85 @@ class Geometry(NamedTuple):
         return Geometry((1, 1), tuple(pads))
 
 
+class Options(NamedTuple):
+    """What a convolution is besides its operands."""
+
+    geometry: Geometry
+    groups: int
+    precision: Any
+    preferred_element_type: Any
+
+
+class Rewrite(NamedTuple):
+    """A convolution on CPU.
+
+    Attributes:
+      forward: (x, rhs, options) -> y; None: lax's own.
+      backward: (x, rhs, gradient of y, options) -> gradients of x and rhs.
+    """
+
+    forward: Callable | None
+    backward: Callable
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_platform(x, rhs, rewrite, options):
+    """The rewrite on CPU, elsewhere lax's convolution.
+
+    The gradient is a second choice of platform and not the gradient of the first: that would carry
+    what either branch needs for it from the forward to the backward pass.
+    """
+    lax_form = functools.partial(_lax_convolution, options=options)
+    if rewrite.forward is None:
+        return lax_form(x, rhs)
+    cpu_form = functools.partial(rewrite.forward, options=options)
+    return lax.platform_dependent(x, rhs, cpu=cpu_form, default=lax_form)
+
+
+def _by_platform_forward(x, rhs, rewrite, options):
+    return _by_platform(x, rhs, rewrite, options), (x, rhs)
+
+
+def _by_platform_backward(rewrite, options, saved, gradient):
+    cpu_form = functools.partial(rewrite.backward, options=options)
+    lax_form = functools.partial(_lax_backward, options=options)
+    return lax.platform_dependent(*saved, gradient, cpu=cpu_form, default=lax_form)
+
+
+_by_platform.defvjp(_by_platform_forward, _by_platform_backward)
+
+
+def _lax_convolution(x, rhs, options):
+    return lax.conv_general_dilated(
+        x,
+        rhs,
+        options.geometry.strides,
+        options.geometry.pads,
+        dimension_numbers=NHWC,
+        feature_group_count=options.groups,
+        precision=options.precision,
+        preferred_element_type=options.preferred_element_type,
+    )
+
+
+def _lax_backward(x, rhs, gradient, options):
+    # A convolution is linear in either operand; jax.vjp would compute it once more.
+    of_x = jax.linear_transpose(lambda x: _lax_convolution(x, rhs, options), x)
+    of_rhs = jax.linear_transpose(lambda rhs: _lax_convolution(x, rhs, options), rhs)
+    return *of_x(gradient), *of_rhs(gradient)
+
+
 def _choose(lhs, rhs, geometry, groups):
     """The rewrite that is faster than lax's convolution here; None where lax's is."""
     # Image by image only on one device: a batch that is split over devices would be gathered.
     by_image = jax.device_count() == 1
     if groups == lhs.shape[3] == rhs.shape[3] and rhs.shape[2] == 1:
-        return _depthwise_by_image if by_image else _depthwise
+        return DEPTHWISE_BY_IMAGE if by_image else DEPTHWISE
     if groups != 1:
         return None
     if rhs.shape[:2] == (1, 1) or rhs.shape[0] > lhs.shape[1] or rhs.shape[1] > lhs.shape[2]:
-        return _patches_dot
-    return _dense_by_image if by_image and geometry.strides == (1, 1) else None
+        return PATCHES_DOT
+    return DENSE_BY_IMAGE if by_image and geometry.strides == (1, 1) else None
 
 
 def _explicit_padding(padding, sizes, kernel, strides):
@@ -122,11 +191,13 @@ def _windows(x, kernel, geometry):
     ]
 
 
-def _depthwise(x, rhs, geometry, precision, preferred_element_type):
-    """One multiply-add a kernel tap; rhs [kh, kw, 1, C] -> [B, H', W', C]."""
-    del precision  # elementwise products are exact in the accumulation dtype
-    windows = _windows(x, rhs.shape[:2], geometry)
-    out_dtype = preferred_element_type or jnp.result_type(x, rhs)
+def _depthwise(x, rhs, options):
+    """One multiply-add a kernel tap; rhs [kh, kw, 1, C] -> [B, H', W', C].
+
+    Elementwise products are exact in the accumulation dtype, whatever `options.precision`.
+    """
+    windows = _windows(x, rhs.shape[:2], options.geometry)
+    out_dtype = options.preferred_element_type or jnp.result_type(x, rhs)
     # A chain of bfloat16 additions would round after every tap; a convolution does not.
     accumulate = jnp.promote_types(out_dtype, jnp.float32)
     taps = rhs.reshape(-1, rhs.shape[-1]).astype(accumulate)  # [kh * kw, C]
@@ -134,31 +205,24 @@ def _depthwise(x, rhs, geometry, precision, preferred_element_type):
     return total.astype(out_dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _depthwise_by_image(x, rhs, geometry, precision, preferred_element_type):
+def _depthwise_by_image(x, rhs, options):
     """`_depthwise` one image at a time, so that the taps find their input in the cache."""
-    one = functools.partial(_depthwise, geometry=geometry, precision=precision)
-    one = functools.partial(one, preferred_element_type=preferred_element_type)
-    return lax.map(lambda image: one(image[None], rhs)[0], x)
+    return lax.map(lambda image: _depthwise(image[None], rhs, options)[0], x)
 
 
-def _depthwise_forward(x, rhs, *static):
-    return _depthwise_by_image(x, rhs, *static), (x, rhs)
-
-
-def _depthwise_backward(geometry, precision, preferred_element_type, saved, gradient):
-    x, rhs = saved
-    adjoint = geometry.adjoint(rhs.shape[:2])
+def _depthwise_by_image_backward(x, rhs, gradient, options):
+    geometry = options.geometry
+    adjoint = options._replace(
+        geometry=geometry.adjoint(rhs.shape[:2]), preferred_element_type=x.dtype
+    )
 
     def body(total, image_and_gradient):
         image, g = (a[None] for a in image_and_gradient)
         if geometry.strides == (1, 1):
             # The adjoint of a stride 1 convolution is one with the kernel turned by 180 degrees.
-            dx = _depthwise(g, rhs[::-1, ::-1], adjoint, precision, x.dtype)
+            dx = _depthwise(g, rhs[::-1, ::-1], adjoint)
         else:
-            dx = jax.vjp(
-                lambda x: _depthwise(x, rhs, geometry, precision, preferred_element_type), image
-            )[1](g)[0]
+            dx = jax.vjp(lambda x: _depthwise(x, rhs, options), image)[1](g)[0]
         taps = [
             (window.astype(jnp.float32) * g).sum((0, 1, 2))
             for window in _windows(image, rhs.shape[:2], geometry)
@@ -170,45 +234,25 @@ def _depthwise_backward(geometry, precision, preferred_element_type, saved, grad
     return dx, total.reshape(rhs.shape).astype(rhs.dtype)
 
 
-_depthwise_by_image.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _patches_dot(x, rhs, geometry, precision, preferred_element_type):
+def _patches_dot(x, rhs, options):
     """im2col; rhs [kh, kw, C, O] -> [B, H', W', O]. For a 1x1 kernel just the matrix product."""
-    patches = jnp.concatenate(_windows(x, rhs.shape[:2], geometry), axis=-1)
+    patches = jnp.concatenate(_windows(x, rhs.shape[:2], options.geometry), axis=-1)
     return jnp.dot(  # [B, H', W', kh * kw * C] by [kh * kw * C, O]
         patches,
         rhs.reshape(-1, rhs.shape[-1]),
-        precision=precision,
-        preferred_element_type=preferred_element_type,
+        precision=options.precision,
+        preferred_element_type=options.preferred_element_type,
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _dense_by_image(x, rhs, geometry, precision, preferred_element_type):
-    """lax's convolution with a weight gradient of its own; stride 1."""
-    return lax.conv_general_dilated(
-        x,
-        rhs,
-        geometry.strides,
-        geometry.pads,
-        dimension_numbers=NHWC,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
-
-
-def _dense_forward(x, rhs, *static):
-    return _dense_by_image(x, rhs, *static), (x, rhs)
-
-
-def _dense_backward(geometry, precision, preferred_element_type, saved, gradient):
-    del preferred_element_type
-    x, rhs = saved
+def _dense_by_image_backward(x, rhs, gradient, options):
+    """A weight gradient of its own, for stride 1; the input gradient is lax's convolution."""
+    geometry = options.geometry
     (kh, kw), channels, filters = rhs.shape[:2], *rhs.shape[2:]
     adjoint = geometry.adjoint((kh, kw))
     turned = rhs[::-1, ::-1].swapaxes(2, 3)
-    dx = _dense_by_image(gradient, turned, adjoint, precision, x.dtype)
+    turned_options = options._replace(geometry=adjoint, preferred_element_type=x.dtype)
+    dx = _lax_convolution(gradient, turned, turned_options)
     # dw[i, j] = sum over pixels of x[y + i, x + j] g[y, x]^T: one matrix product once either x or g
     # is laid out for all kernel taps. The one with fewer channels is.
     widen_gradient = filters <= channels
@@ -225,7 +269,7 @@ def _dense_backward(geometry, precision, preferred_element_type, saved, gradient
             left.reshape(-1, left.shape[-1]),
             right.reshape(-1, right.shape[-1]),
             (((0,), (0,)), ((), ())),
-            precision=precision,
+            precision=options.precision,
             preferred_element_type=jnp.float32,
         )
         return total + product, None
@@ -239,4 +283,16 @@ def _dense_backward(geometry, precision, preferred_element_type, saved, gradient
     return dx, dw.astype(rhs.dtype)
 
 
-_dense_by_image.defvjp(_dense_forward, _dense_backward)
+def _backward_of(forward):
+    """The gradients that jax derives from `forward`."""
+
+    def backward(x, rhs, gradient, options):
+        return jax.vjp(functools.partial(forward, options=options), x, rhs)[1](gradient)
+
+    return backward
+
+
+DEPTHWISE = Rewrite(_depthwise, _backward_of(_depthwise))
+DEPTHWISE_BY_IMAGE = Rewrite(_depthwise_by_image, _depthwise_by_image_backward)
+PATCHES_DOT = Rewrite(_patches_dot, _backward_of(_patches_dot))
+DENSE_BY_IMAGE = Rewrite(None, _dense_by_image_backward)

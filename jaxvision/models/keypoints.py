@@ -101,7 +101,8 @@ class CoordinateNet(nn.Module):
             if i:
                 x = nn.max_pool(x, (2, 2), (2, 2), "SAME")
             x = block(x, channels, name=f"conv{i}")  # [B, H / 2^i, W / 2^i, channels]
-        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x.reshape(len(x), -1)))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
         x = nn.Dense(3 * self.points, name="head")(x.astype(jnp.float32))
         x = x.reshape(-1, self.points, 3)
         # 0 is the picture's centre and 1 a quarter of its sides.

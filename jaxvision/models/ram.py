@@ -109,7 +109,7 @@ class Glimpse(nn.Module):
         sampled = jax.lax.stop_gradient(sampled)
         place = jnp.clip(sampled, -1.0, 1.0)
         patches = look(self.retina, padded, place)  # [B, patches, size, size, C]
-        pixels = patches.reshape(len(patches), -1)
+        pixels = patches.reshape(patches.shape[0], -1)
         glimpse = self._describe(pixels, place)
         carry, hidden = CORES[self.core](self.hidden, dtype=self.dtype, name="core")(carry, glimpse)
         seen = hidden if self.heads_train_core else jax.lax.stop_gradient(hidden)

@@ -84,7 +84,7 @@ class VGG(nn.Module):
         if not self.num_classes:
             pool = Flatten if self.flatten else MeanPool
             return pool(name="pool")(x).astype(jnp.float32)  # [B, C] or [B, H/32 * W/32 * C]
-        x = x.reshape(len(x), -1)  # [B, H/32 * W/32 * C]
+        x = x.reshape(x.shape[0], -1)  # [B, H/32 * W/32 * C]
         x = nn.relu(dense(self.hidden, name="fc1")(x))
         x = nn.relu(dense(self.hidden, name="fc2")(x))
         return dense(self.num_classes, name="predictions")(x).astype(jnp.float32)

@@ -13,6 +13,7 @@ from jaxvision import batching
 from jaxvision import workdir as workdir_lib
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.errors import UserError
+from jaxvision.serve.programs import open_program
 from jaxvision.sharding import shard_batch
 from jaxvision.task import Predictor
 from jaxvision.trained import Trained, load_trained
@@ -54,12 +55,13 @@ def open_engine(config: ConfigDict, folder: str) -> Engine:
     workdir_lib.keep_compiled_programs()
     trained = load_trained(config, folder, {})
     checkpoints = open_checkpoints(folder, config.checkpoint.higher_is_better)
+    info = checkpoints.notes(trained.step)["info"]
     return Engine(
         task=config.task,
         predictor=trained.task.predictor,
-        predict=_make_predict(trained),
+        predict=_make_predict(trained, config, info),
         devices=trained.mesh.size,
-        info=checkpoints.notes(trained.step)["info"],
+        info=info,
         fitted=trained.fitted,
         step=trained.step,
         digest=_digest(trained),
@@ -67,8 +69,12 @@ def open_engine(config: ConfigDict, folder: str) -> Engine:
     )
 
 
-def _make_predict(trained: Trained) -> Callable[[np.ndarray], dict[str, Any]]:
-    program = jax.jit(trained.task.model.predict)
+def _make_predict(trained: Trained, config: ConfigDict, info: dict[str, Any]) -> Callable:
+    free = any(isinstance(side, str) for side in trained.task.model.input_shape)
+    if free and trained.mesh.size == 1:  # an exported program is for the devices it was made for
+        program = open_program(trained, config, info)
+    else:
+        program = jax.jit(trained.task.model.predict)
 
     def predict(inputs: np.ndarray) -> dict[str, Any]:
         return program(trained.variables, shard_batch(trained.mesh, inputs))

@@ -13,7 +13,7 @@ import orjson
 from PIL import Image, UnidentifiedImageError
 
 from jaxvision.errors import UserError
-from jaxvision.serve.decoding import decode_bytes
+from jaxvision.input_pipeline.images import decode_bytes
 from jaxvision.serve.refused import Refused
 
 # Raw bytes come under these types; the last is what curl says unless told otherwise.

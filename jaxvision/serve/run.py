@@ -36,8 +36,9 @@ def run_server(
     Raises:
       UserError: a folder that cannot be served, two of one name.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for noisy in ("absl", "jax", "orbax"):
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, force=True)  # absl has set its own
+    for noisy in ("absl", "jax", "orbax", "python_multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     start = time.perf_counter()
     served = open_models(config, folders)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, class_folders, labelled
+from jaxvision.input_pipeline import checks, class_folders, labelled, pixels
 from jaxvision.input_pipeline.dataset import Dataset
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # labels 0 to 6
@@ -34,6 +34,7 @@ def load(config: Any) -> Dataset:
         raise UserError(f"data.path={str(path)!r} does not exist: give a folder or fer2013.csv")
     if path.is_dir():
         return class_folders.load(config)
+    pixels.refuse_range(config.data.range, "the csv's are of 8")
     examples, problems, total = _read_csv(path)
     notes = checks.skip_problems(problems, total, str(path))
     classes = list(CLASSES)
@@ -87,12 +88,12 @@ def _example(number: int, row: dict[str, str], columns: dict[str, str]) -> label
     if len(values) != PIXELS and (side * side != len(values) or side < 8):
         raise ValueError(f"{len(values):,} pixels, not {PIXELS:,} (or another square)")
     try:
-        pixels = np.array(values, dtype=np.uint8).reshape(side, side)
+        square = np.array(values, dtype=np.uint8).reshape(side, side)
     except (ValueError, OverflowError) as error:
         raise ValueError("a pixel is not a whole number from 0 to 255") from error
     usage = (row[columns["usage"]] or "").strip() if "usage" in columns else ""
     split = USAGES.get(usage.lower(), "") if usage else ""
     if usage and not split:
         raise ValueError(f"unknown Usage {usage!r}, not Training, PublicTest or PrivateTest")
-    digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
-    return labelled.Example(f"row {number}", pixels, name.lower(), split, digest)
+    digest = hashlib.blake2b(square.tobytes(), digest_size=16).hexdigest()
+    return labelled.Example(f"row {number}", square, name.lower(), split, digest)

@@ -10,6 +10,7 @@ import random
 
 import numpy as np
 
+from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset
 from jaxvision.input_pipeline.readers.perception.rows import Photos, choose_attributes, make_dataset
 from jaxvision.input_pipeline.synthetic.street_scene import Street, render
@@ -81,6 +82,16 @@ def _read(streets: list[Street], seed: int, size: int, i: int) -> np.ndarray:
     return render(streets[i], f"scene {seed} {i}", size)
 
 
+def _check_options(options) -> None:
+    for name, plain in (("split", "image"), ("test_cities", ()), ("folds", 0), ("fold", 0)):
+        value = options[name]
+        if value != plain:
+            raise UserError(
+                f"data.{name}={value!r} is for photos at data.path; the built-in scenes have "
+                "splits of their own: leave it out, or give data.path"
+            )
+
+
 def load(config) -> Dataset:
     """The synthetic data set of `config`, drawn when read.
 
@@ -89,6 +100,7 @@ def load(config) -> Dataset:
         many scenes in `train`, `val` and `test`; a split of 0 is left out) and
         `data.synthetic_pairs` (voted on, a scene).
     """
+    _check_options(config.data)
     size = config.data.image_size or IMAGE_SIZE
     counts = {split: int(config.data.synthetic_examples[split]) for split in SPLITS}
     names, streets, places = make_streets(config.seed, sum(counts.values()))

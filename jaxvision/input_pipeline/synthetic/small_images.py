@@ -16,10 +16,15 @@ def load(config) -> Dataset:
         `data.synthetic_examples` (how many in `train`, `val` and `test`).
 
     Raises:
-      UserError: more examples are asked for than there are.
+      UserError: more examples are asked for than there are, or a data set of TFDS.
     """
     from sklearn.datasets import load_digits
 
+    if config.data.tfds:
+        raise UserError(
+            f"data.tfds={config.data.tfds!r} needs data.path, the folder where TFDS keeps its data "
+            "or is to put it; without data.path the built-in digits are used"
+        )
     digits, size = load_digits(), config.data.image_size
     counts = [int(config.data.synthetic_examples[split]) for split in SPLITS]
     if sum(counts) > len(digits.target):

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxvision.input_pipeline.video import read_video
+from jaxvision.input_pipeline.video import read_video, until_cut
 from jaxvision.task import Prediction
 from jaxvision.visualize.film import write_film
 
@@ -61,14 +61,14 @@ def stream(
     Returns:
       file, fps, width, height, frames (how many), and 'faces' as of a picture with frame (counted
       from 0) and time (seconds); picture, where predict.pictures is set: <stem>_faces.mp4, the
-      frames that were looked at.
+      frames that were looked at; incomplete, what is wrong with a film that ends before its time.
     """
     fps, frames = read_video(path)
     every = max(1, round(options.every_seconds * fps))
-    record, faces = {"file": str(path), "fps": fps}, []
+    record, faces, problems = {"file": str(path), "fps": fps}, [], []
 
     def chosen() -> Iterator[tuple[Any, np.ndarray]]:
-        for number, pixels in enumerate(frames):
+        for number, pixels in enumerate(until_cut(frames, problems)):
             record.update(width=pixels.shape[1], height=pixels.shape[0], frames=number + 1)
             if number % every == 0:
                 prepared = prepare(pixels)
@@ -87,4 +87,5 @@ def stream(
     else:
         for _ in marked():
             pass
-    return {**record, "faces": faces}
+    cut = {"incomplete": problems[0]} if problems else {}
+    return {**record, **cut, "faces": faces}

@@ -24,6 +24,7 @@ class Film(NamedTuple):
       samples: (count, convert) -> what `convert` makes of about `count` frames spread over the
         film, in order; does not decode all of it where it can seek.
       cropped: the frames are crops already, of the model's size.
+      problems: what is wrong with a film that ended before its time; filled as frames are read.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Film(NamedTuple):
     frames: Callable[[], Iterator[np.ndarray]]
     samples: Callable[[int, Callable], list]
     cropped: bool
+    problems: list[str]
 
 
 def is_film(path: Path) -> bool:
@@ -53,12 +55,14 @@ def open_film(path: Path, fps: float) -> Film:
         return row_film(str(path), fps, count, lambda rows: _npz_rows(path, key, rows))
     rate, frames = video.read_video(path)
     frames.close()
+    problems = []
     return Film(
         str(path),
         rate,
-        lambda: video.read_video(path)[1],
+        lambda: video.until_cut(video.read_video(path)[1], problems),
         lambda count, convert: video.sample_frames(path, count, convert),
         False,
+        problems,
     )
 
 
@@ -71,7 +75,7 @@ def row_film(
         rows = np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))
         return [convert(frame) for frame in read(rows)]
 
-    return Film(name, fps, lambda: iter(read(range(count))), samples, True)
+    return Film(name, fps, lambda: iter(read(range(count))), samples, True, [])
 
 
 def first_frames(film: Film, limit: int) -> Film:

@@ -64,7 +64,8 @@ def write_film_files(
     tracks, and no more frames than wait for the network (two batches) and the smoother.
 
     Returns:
-      A JSON-able record: file and the written files, frames, fps and the median confidence.
+      A JSON-able record: file and the written files, frames, fps, the median confidence, and under
+      'incomplete' what is wrong with a film that ends before its time.
 
     Raises:
       UserError: the file cannot be read or is of a size that cannot be used; no animal stands out;
@@ -101,6 +102,7 @@ def write_film_files(
         "frames": len(table.points),
         "fps": film.fps,
         "median_confidence": float(np.median(table.confidence)),
+        **({"incomplete": film.problems[0]} if film.problems else {}),
         **{kind: str(written[kind]) for kind in ("csv", "h5", "film") if kind in written},
     }
 

@@ -46,4 +46,4 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
     """
     from jaxvision.tasks.segmentation import predictor
 
-    return predictor.make(config.predict)
+    return predictor.make(config.predict, config.data.range)

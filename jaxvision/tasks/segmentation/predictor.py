@@ -17,8 +17,8 @@ from jaxvision.tasks.segmentation.overlay import mask_over
 TILE_STEP = 128  # a quarter of a tile is whole strides of the network, 32 pixels
 
 
-def make(options: ConfigDict) -> Predictor:
-    """The predictor of `config.predict`.
+def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
+    """The predictor of `config.predict`; `value_range` is `data.range`, for files that stream.
 
     Raises:
       UserError: options that cannot work; polygons without rasterio or shapely.
@@ -33,7 +33,7 @@ def make(options: ConfigDict) -> Predictor:
         write=functools.partial(write.write, options, outline),
         extensions=EXTENSIONS,
         streams=write.streams,
-        stream=functools.partial(write.stream, options),
+        stream=functools.partial(write.stream, options, value_range),
         geojson=outline,
     )
 

@@ -87,6 +87,7 @@ def streams(path: Path) -> bool:
 
 def stream(
     options: ConfigDict,
+    value_range: tuple,
     apply: Callable[[Iterable[tuple[Any, np.ndarray]]], Iterator[tuple[Any, dict]]],
     path: str | os.PathLike,
     output: str | os.PathLike,
@@ -96,6 +97,7 @@ def stream(
 
     Args:
       options: `config.predict`.
+      value_range: `data.range`, of the pixels' values.
       apply, path, output, fitted: as of `Predictor.stream`; it is given one tile at a time.
 
     Returns:
@@ -107,7 +109,11 @@ def stream(
     path, output = Path(path), Path(output)
     names, count = _names(options, path), None
     threshold = fitted.get("threshold", 0.5)
-    with open_rows(path) as image, _published(output) as folder, _raw_files(folder) as raw:
+    with (
+        open_rows(path, value_range) as image,
+        _published(output) as folder,
+        _raw_files(folder) as raw,
+    ):
         share, panels = _segment(options, apply, image, raw, threshold)
         size = image.height, image.width
         _write_png(folder / names["mask"], raw.mask, *size)

@@ -16,7 +16,7 @@ from tests.input_pipeline.test_download import server  # noqa: F401
 
 def config(path, image_size=16):
     return SimpleNamespace(
-        data=SimpleNamespace(path=str(path), image_size=image_size), seed=0, unused=1
+        data=SimpleNamespace(path=str(path), image_size=image_size, range=()), seed=0, unused=1
     )
 
 
@@ -193,7 +193,7 @@ def test_fingerprint_knows_content_split_and_side_not_time(tmp_path):
 def test_second_start_decodes_nothing(tmp_path, monkeypatch):
     fill(tmp_path, 4)
     first = aerial.load(config(tmp_path))
-    monkeypatch.setattr(images, "_decode", None)
+    monkeypatch.setattr(images, "read_picture", None)
     assert aerial.load(config(tmp_path)).fingerprint == first.fingerprint
 
 
@@ -202,7 +202,9 @@ def test_reader_is_pickled_without_pixels_and_decodes_once(tmp_path, monkeypatch
     split = aerial.load(config(tmp_path, 16)).splits["test"]
     calls = []
     decode = images.decode_image
-    monkeypatch.setattr(images, "decode_image", lambda path: calls.append(path) or decode(path))
+    monkeypatch.setattr(
+        images, "decode_image", lambda path, r: calls.append(path) or decode(path, r)
+    )
     rows = [split.read(i) for i in range(16)]
     assert len(calls) == 1
     stored = pickle.dumps(split.read)
@@ -246,7 +248,7 @@ def test_folders_that_lack_a_part(tmp_path):
     (tmp_path / "images").mkdir()
     fails(tmp_path, "has images/ but no masks/")
     (tmp_path / "masks").mkdir()
-    fails(tmp_path, "images holds no PNG, JPEG, TIFF or WebP")
+    fails(tmp_path, "images holds no images (.png")
     (tmp_path / "images").rmdir()
     fails(tmp_path, "has masks/ but no images/")
     (tmp_path / "train" / "images").mkdir(parents=True)

@@ -195,3 +195,52 @@ def test_the_built_in_faces_are_the_same_every_time_and_differ_by_row():
     assert a["image"].shape == (48, 48, 1) and a["label"] == 3
     assert (dataset.splits["train"].read(10)["image"] != a["image"]).any()
     assert (dataset.splits["val"].read(3)["image"] != a["image"]).any()
+
+
+def test_splits_have_several_names_and_the_rest_is_told(folder):
+    (folder / "train").rename(folder / "Training")
+    (folder / "test").rename(folder / "valid")
+    (folder / "valid" / "sad" / "1.heic").touch()
+    (folder / "valid" / "sad" / "deeper").mkdir()
+    (folder / "valid" / "loose.png").touch()
+    (folder / "other").mkdir()
+    (folder / "other" / "1.png").touch()
+    dataset = expressions.load(config_of(folder))
+    counts = {name: split.examples for name, split in dataset.splits.items()}
+    assert counts == {"train": 60, "val": 12}
+    (note,) = [note for note in dataset.notes if "left out" in note]
+    assert note.startswith("3 files left out: valid/loose.png, valid/sad/1.heic, other/ (1)")
+
+
+def test_a_split_without_class_folders_is_no_class(folder):
+    for place in (folder / "train").iterdir():
+        place.rename(folder / place.name)
+    (folder / "train").rmdir()
+    (folder / "test").rename(folder / "was")
+    (folder / "testing").mkdir()
+    for i, path in enumerate(sorted((folder / "was").rglob("*.png"))):
+        path.rename(folder / "testing" / f"{i}.png")
+    with pytest.raises(UserError, match=r"testing holds 12 pictures and no class folders"):
+        expressions.load(config_of(folder))
+
+
+def test_links_that_loop_end(folder):
+    (folder / "train" / "again").symlink_to(folder / "train")
+    (folder / "train" / "self").symlink_to("self")
+    dataset = expressions.load(config_of(folder))
+    assert dataset.info["classes"] == list(CLASSES)
+    assert any("2 files left out: train/again, train/self" in note for note in dataset.notes)
+
+
+def test_sixteen_bits_need_a_range_and_a_csv_has_none(folder, tmp_path):
+    for path in folder.rglob("*.png"):
+        values = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        Image.fromarray(values).save(path)
+    with pytest.raises(UserError, match=r"72 of 72 examples .* data.range=\(0, 4095\)"):
+        expressions.load(config_of(folder))
+    row = expressions.load(config_of(folder, range=(0, 4080))).splits["test"].read(4)
+    expected = np.asarray(picture(1100).crop((0, 1, 12, 13)))
+    np.testing.assert_array_equal(row["image"][..., 0], expected)
+    path = write_csv(tmp_path / "a.csv", list(csv_rows()))
+    with pytest.raises(UserError, match="data.range=.* the csv's are of 8"):
+        expressions.load(config_of(path, range=(0, 4095)))

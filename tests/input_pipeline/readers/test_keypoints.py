@@ -270,3 +270,51 @@ def test_built_in_points_lie_on_the_animal():
         assert np.linalg.norm(row["blob"][:2] - points.mean(0)) < 9
         body = points[0] - points[2]
         assert abs(np.dot(row["blob"][2:], body / np.linalg.norm(body))) > 0.6
+
+
+def test_points_and_animal_are_part_of_the_data(tmp_path, rodents):
+    images, points = rodents
+    path = save(tmp_path / "a.npz", images, points)
+    first = loader.load_dataset(config_of(path)).fingerprint
+    assert loader.load_dataset(config_of(path)).fingerprint == first
+    assert loader.load_dataset(config_of(path, animal="light")).fingerprint != first
+    moved = points.copy()
+    moved[3, 0, 0] += 1e-4  # less than their text shows
+    save(path, images, moved)
+    assert loader.load_dataset(config_of(path)).fingerprint != first
+
+
+def test_damaged_groups_are_found_anew(tmp_path, rodents, cache_folder):
+    path = save(tmp_path / "a.npz", *rodents)
+    first = loader.load_dataset(config_of(path))
+    (store,) = (cache_folder / "copies").iterdir()
+    for damage in (b"", b"[1, 2", store.read_bytes()[:-3]):
+        store.write_bytes(damage)
+        assert loader.load_dataset(config_of(path)).fingerprint == first.fingerprint
+
+
+def test_groups_without_a_cache(tmp_path, rodents, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXVISION_CACHE", str(tmp_path / "file"))
+    assert loader.load_dataset(config_of(save(tmp_path / "a.npz", *rodents))).splits
+
+
+def test_folders_are_splits_and_the_rest_is_told(tmp_path, rodents):
+    path = write_csv(tmp_path, rodents)
+    text = path.read_text().splitlines()
+    path.write_text("\n".join([f"id,{text[0]}", *(f"{i},{t}" for i, t in enumerate(text[1:]))]))
+    for i in range(12):
+        folder = tmp_path / ("train", "Valid", "testing")[i // 4]
+        folder.mkdir(exist_ok=True)
+        (tmp_path / f"{i:02d}.png").rename(folder / f"{i:02d}.png")
+    Image.fromarray(rodents[0][20]).save(tmp_path / "train" / "more.png")
+    dataset = loader.load_dataset(config_of(path))
+    assert {s: split.examples for s, split in dataset.splits.items()} == {
+        "train": 4, "val": 4, "test": 4,
+    }  # fmt: skip
+    notes = " | ".join(dataset.notes)
+    assert "points of points.csv: nose, left_ear; columns not used: id" in notes
+    assert "1 files left out: train/more.png" in notes
+    (tmp_path / "train" / "00.png").rename(tmp_path / "00.png")
+    with pytest.raises(UserError, match="1 of 12 pictures lie in no folder of a split, 00.png"):
+        loader.load_dataset(config_of(path))

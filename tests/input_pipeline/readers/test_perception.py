@@ -307,3 +307,90 @@ def test_built_in_scenes_are_the_same_every_time_and_rank_as_they_look():
     )
     green = [(image[..., 1] - image[..., [0, 2]].max(-1) > 10).mean() for image in (full, empty)]
     assert green[0] > green[1] + 0.05
+
+
+def test_columns_that_number_rows_are_no_attributes_and_the_others_are_told(tmp_path):
+    header = ",file,safe,photo_id,lively,ID,latitude,lng"
+    rows = [f"{i},p{i}.jpg,{i * 5 % 31},{900 + i},{i * 7 % 11},{i},1.5,2.5" for i in range(30)]
+    dataset = perception.load(make_config(own_csv(tmp_path, rows, header)))
+    assert dataset.info["attributes"] == ["safe", "lively"]
+    told = "attributes of scores.csv: safe, lively; columns not used: (no name), photo_id, ID"
+    assert told in dataset.notes
+    np.testing.assert_array_equal(dataset.splits["train"].read(0)["place"], [1.5, 2.5])
+    with pytest.raises(UserError, match="there is no photo_id"):
+        perception.load(make_config(tmp_path, attributes=("photo_id",)))
+
+
+def test_photos_without_scores_are_counted_and_named(tmp_path):
+    dataset = perception.load(make_config(own_csv(tmp_path, plain_rows(28))))
+    assert "left out 2 photos that scores.csv has no score of: p28.jpg, p29.jpg" in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(test_cities=("Corva",)), r"data.test_cities=\('Corva',\) needs data.split=city"),
+        (dict(fold=2), "data.fold=2 needs data.folds"),
+        (dict(folds=3, split="city"), "data.folds=3 are of single photos"),
+        (dict(split="town"), "data.split='town' is unknown"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        perception.load(make_config(place_pulse(tmp_path), **options))
+
+
+def test_splits_of_its_own_leave_no_room_for_folds(tmp_path):
+    rows = [f"{row},{('train', 'Valid', 'testing')[i % 3]}" for i, row in enumerate(plain_rows())]
+    own_csv(tmp_path, rows, "file,safe,lively,split")
+    counts = {n: s.examples for n, s in perception.load(make_config(tmp_path)).splits.items()}
+    assert counts == {"train": 10, "val": 10, "test": 10}
+    with pytest.raises(UserError, match="data.folds and data.split=city would have no effect"):
+        perception.load(make_config(tmp_path, folds=3))
+
+
+def test_the_built_in_scenes_refuse_options_for_photos():
+    with pytest.raises(UserError, match="data.folds=3 is for photos at data.path"):
+        loader.load_dataset(make_config("", folds=3))
+
+
+def test_folders_called_like_splits_are_splits(tmp_path):
+    for i in range(30):
+        split = ("train", "valid", "Test")[i % 3]
+        save_photo(tmp_path / "images" / split / f"p{i}.jpg", i)
+    (tmp_path / "scores.csv").write_text("\n".join(["file,safe,lively", *plain_rows()]))
+    rows = [row.replace(".jpg", "") for row in plain_rows()]
+    (tmp_path / "names.csv").write_text("\n".join(["file,safe,lively", *rows]))
+    for path in (tmp_path / "scores.csv", tmp_path / "names.csv"):
+        if path.name == "scores.csv":  # named with its folder, as people do
+            text = path.read_text()
+            for i in range(30):
+                folder = ("train", "valid", "Test")[i % 3]
+                text = text.replace(f"\np{i}.jpg", f"\nimages/{folder}/p{i}.jpg")
+            path.write_text(text)
+        dataset = perception.load(make_config(path))
+        assert sorted(dataset.splits["test"].names) == sorted(f"p{i}" for i in range(2, 30, 3))
+
+
+def test_unknown_choices_photos_and_studies_are_counted_and_named(tmp_path):
+    root = place_pulse(tmp_path)
+    table = [("00001", "00002", 0, "left"), ("00001", "00003", 0, "Neither"),
+             ("00001", "nowhere", 0, "left"), ("00001", "00003", 1, "right")]  # fmt: skip
+    write_votes(root / "votes.csv", table, (SAFE, "5fffffffffffffffffffffff"))
+    notes = " | ".join(perception.load(make_config(root)).notes)
+    assert "left out 1 of 4 votes in votes.csv" in notes and "row 3: 'neither'" in notes
+    assert "1 photos they name are not in the data (nowhere)" in notes
+    assert "1 study ids in votes.csv are none of Place Pulse's" in notes
+
+
+def test_rank_votes_never_overwrites_its_votes(tmp_path, capsys):
+    source = tmp_path / "votes.csv"
+    write_votes(source, [("a", "b", 0, "left"), ("b", "c", 0, "equal")])
+    before = source.read_bytes()
+    (tmp_path / "link.csv").symlink_to(source)
+    for target in (source, tmp_path / "." / "votes.csv", tmp_path / "link.csv"):
+        assert rank_votes.main(["", str(source), str(target)]) == 2
+        assert "is the file of votes" in capsys.readouterr().err
+    assert rank_votes.main(["", str(source), str(source / "below.csv")]) == 2
+    assert "error: cannot write" in capsys.readouterr().err
+    assert source.read_bytes() == before

@@ -17,6 +17,7 @@ from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.augment import clutter
 from jaxvision.input_pipeline.readers import small_images
 from jaxvision.input_pipeline.readers.small_images import image_folder
+from jaxvision.sharding import make_mesh
 from tests.cifar_binary import write_official
 
 
@@ -248,6 +249,45 @@ def test_built_in_digits():
     assert dataset.fingerprint == again.fingerprint
     config.seed = 1
     assert loader.load_dataset(config).fingerprint != dataset.fingerprint
+
+
+def test_tfds_without_a_folder_is_no_digits():
+    config = ram.get_config()
+    config.data.tfds = "mnist"
+    with pytest.raises(UserError, match="data.tfds='mnist' needs data.path"):
+        loader.load_dataset(config)
+
+
+def test_other_labels_are_other_data(tmp_path):
+    written = write_mnist(tmp_path)
+    mesh, config = make_mesh({}), ram.get_config()
+    config.data.path = str(tmp_path)
+
+    def resident():
+        dataset = loader.load_dataset(config)
+        return dataset, np.asarray(loader.open_feed(dataset, "test", config, mesh).arrays["label"])
+
+    first, labels = resident()
+    np.testing.assert_array_equal(labels, written["t10k"][1])
+    for stem, (_, own) in written.items():
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(own[::-1]))
+    second, labels = resident()
+    np.testing.assert_array_equal(labels, written["t10k"][1][::-1])
+    assert first.fingerprint != second.fingerprint
+
+
+def test_a_folder_with_splits_of_other_names(tmp_path):
+    for i in range(20):
+        photo(tmp_path / "Training" / "cat" / f"{i}.bmp", (i, 0, 0))
+        photo(tmp_path / "Training" / "dog" / f"{i}.gif", (0, i + 1, 0))
+    photo(tmp_path / "validation" / "dog" / "0.png", (0, 0, 255))
+    photo(tmp_path / "testing" / "cat" / "0.jpeg", (0, 99, 255))
+    photo(tmp_path / "cat" / "0.jpeg", (0, 9, 255))
+    (tmp_path / "Training" / "cat" / "up").symlink_to(tmp_path)
+    dataset = load(tmp_path)
+    counts = {name: split.examples for name, split in dataset.splits.items()}
+    assert counts == {"train": 40, "val": 1, "test": 1}
+    assert "2 files left out: Training/cat/up, cat/ (1)" in dataset.notes
 
 
 def test_labels_without_a_class_and_splits_of_two_shapes_are_refused():

@@ -196,6 +196,10 @@ def test_bands_become_colours(tmp_path):
     for count in (1, 2, 3, 4, 5):
         for bands in (values[:count], high[:count]):
             path = write_raster(tmp_path / f"{count}{bands.dtype}.tif", bands)
+            if count == 5 or (count == 4 and bands.dtype == np.uint16):  # written without colours
+                with pytest.raises(UserError, match="bands without colours"), open_rows(path):
+                    pass
+                continue
             with open_rows(path) as image:
                 assert (image.height, image.width, image.georeference) == (40, 30, None)
                 pixels = np.concatenate([image.read(0, 7), image.read(7, 40)])

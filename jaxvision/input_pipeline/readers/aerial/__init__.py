@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, download, images
+from jaxvision.input_pipeline import checks, images
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -28,20 +28,11 @@ from jaxvision.input_pipeline.dataset import (
     unit_hash,
 )
 from jaxvision.input_pipeline.readers.aerial import files as aerial_files
-from jaxvision.input_pipeline.readers.aerial.files import Example
+from jaxvision.input_pipeline.readers.aerial import pairs as pairs_lib
+from jaxvision.input_pipeline.readers.aerial.pairs import Pair
 
 IGNORE = 255  # mask value of padding: neither loss nor metrics count it
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
-
-
-class Pair(NamedTuple):
-    """An image with its mask, both decoded once and found good; sizes in pixels."""
-
-    example: Example
-    height: int
-    width: int
-    image_digest: str
-    mask_digest: str
 
 
 def load(config) -> Dataset:
@@ -61,9 +52,11 @@ def load(config) -> Dataset:
             f"data.image_size is {config.data.image_size}: give the side of a tile in pixels"
         )
     listing = aerial_files.list_examples(path)
-    pairs, problems = _check(listing.examples, path)
-    notes = checks.skip_problems(listing.problems + problems, listing.total, str(path))
-    splits, how = _assign(pairs, notes, "folders" if path.is_dir() else "splits of the csv:")
+    checked = pairs_lib.check_pairs(listing.examples, path, config.data.range)
+    pairs = checked.pairs
+    notes = checks.skip_problems(listing.problems + checked.problems, listing.total, str(path))
+    notes += checked.notes
+    splits, method = _assign(pairs, notes, "folders" if path.is_dir() else "splits of the csv:")
     kept, dropped = checks.drop_duplicates(
         {split: [pair.image_digest for pair in splits[split]] for split in splits}
     )
@@ -72,42 +65,19 @@ def load(config) -> Dataset:
     longest = max(max(p.height, p.width) for pairs in splits.values() for p in pairs)
     side = min(config.data.image_size, longest)
     parts = [
-        (split, pair.example.name, pair.image_digest, pair.mask_digest)
+        (split, pair.example.name, pair.image_digest, pair.mask_digest, pair.mask_turn)
         for split, pairs in splits.items()
         for pair in pairs
     ]
     return Dataset(
-        source=f"{path} ({how})",
-        splits={split: _tiles(pairs, side) for split, pairs in splits.items()},
+        source=f"{path} ({method})",
+        splits={
+            split: _tiles(pairs, side, tuple(config.data.range)) for split, pairs in splits.items()
+        },
         notes=notes,
         info={"tile_size": side},
-        fingerprint=fingerprint(["aerial 1", side, *parts]),
+        fingerprint=fingerprint(["aerial 2", side, *parts]),
     )
-
-
-def _check(examples: Sequence[Example], path: Path) -> tuple[list[Pair], list[str]]:
-    """The usable pairs, and one problem for each of the others."""
-    files = [(example.image, "image") for example in examples]
-    files += [(example.mask, "mask") for example in examples]
-    checked = checks.check_files(files, path)
-    pairs, problems = [], []
-    halves = zip(examples, checked[: len(examples)], checked[len(examples) :], strict=True)
-    for example, image, mask in halves:
-        if image.error:
-            problems.append(f"{example.image_label}: {image.error}")
-        elif mask.error:
-            problems.append(f"{example.mask_label}: {mask.error}")
-        elif (image.height, image.width) != (mask.height, mask.width):
-            problems.append(
-                f"{example.image_label}: image {image.width} x {image.height} pixels, "
-                f"mask {mask.width} x {mask.height}"
-            )
-        else:
-            pairs.append(Pair(example, image.height, image.width, image.digest, mask.digest))
-        for file, error in ((example.image, image.error), (example.mask, mask.error)):
-            if error:
-                download.forget(file)
-    return pairs, problems
 
 
 def _assign(
@@ -117,14 +87,14 @@ def _assign(
     given = {pair.example.split for pair in pairs}
     splits = {split: [] for split in SPLITS}
     if given == {""}:
-        how = "split by name: " + ", ".join(f"{name} {part}" for name, part in FRACTIONS.items())
+        method = "split by name: " + ", ".join(f"{name} {part}" for name, part in FRACTIONS.items())
         for pair in pairs:
             splits[hash_split(pair.example.key, FRACTIONS)].append(pair)
         notes += _fill("train", splits, SPLITS) + _fill("val", splits, SPLITS)
-        return splits, how
+        return splits, method
     for pair in pairs:
         splits[pair.example.split].append(pair)
-    how = f"{origin} " + ", ".join(split for split in SPLITS if split in given)
+    method = f"{origin} " + ", ".join(split for split in SPLITS if split in given)
     if "train" in given and "val" not in given:
         fractions = {"val": VAL_FRACTION, "train": 1 - VAL_FRACTION}
         train, splits["train"] = splits["train"], []
@@ -132,8 +102,8 @@ def _assign(
             splits[hash_split(pair.example.key, fractions)].append(pair)
         splits_open = ("train", "val")  # a test set that was given stays whole
         notes += _fill("train", splits, splits_open) + _fill("val", splits, splits_open)
-        how += "; val = a tenth of train"
-    return splits, how
+        method += "; val = a tenth of train"
+    return splits, method
 
 
 def _fill(split: str, splits: dict[str, list[Pair]], donors: Sequence[str]) -> list[str]:
@@ -157,22 +127,25 @@ class TileReader(NamedTuple):
     """Decodes a tile; picklable, and holds no pixels.
 
     Attributes:
-      files: (image, mask) paths of each image.
+      files: (image, mask) paths of each image, and the orientation by which to turn the mask.
       sizes: int [images, 2], height and width in pixels when they were checked.
       tiles: int [rows, 3], index into files, y0, x0.
       side: of a tile, pixels.
+      value_range: `data.range`.
     """
 
-    files: Sequence[tuple[str, str]]
+    files: Sequence[tuple[str, str, int]]
     sizes: np.ndarray
     tiles: np.ndarray
     side: int
+    value_range: tuple[float, ...] = ()
 
     def __call__(self, row: int) -> dict[str, np.ndarray]:
         index, y0, x0 = self.tiles[row]
         height, width = self.sizes[index]
         several = height > self.side or width > self.side
-        image, mask = (_decode_once if several else _decode)(*self.files[index])
+        decode = _decode_once if several else _decode
+        image, mask = decode(*self.files[index], self.value_range)
         if image.shape[:2] != (height, width) or mask.shape != (height, width):
             raise UserError(f"{self.files[index][0]} changed size since the start; start again")
         image = image[y0 : y0 + self.side, x0 : x0 + self.side]
@@ -186,7 +159,7 @@ class TileReader(NamedTuple):
         return tile
 
 
-def _tiles(pairs: Sequence[Pair], side: int) -> Split:
+def _tiles(pairs: Sequence[Pair], side: int, value_range: tuple[float, ...]) -> Split:
     names, tiles = [], []
     for index, pair in enumerate(pairs):
         corners = [(y, x) for y in range(0, pair.height, side) for x in range(0, pair.width, side)]
@@ -194,16 +167,19 @@ def _tiles(pairs: Sequence[Pair], side: int) -> Split:
         name = pair.example.name
         names += [f"{name}_{y}_{x}" for y, x in corners] if len(corners) > 1 else [name]
     reader = TileReader(
-        files=[(pair.example.image, pair.example.mask) for pair in pairs],
+        files=[(p.example.image, p.example.mask, p.mask_turn) for p in pairs],
         sizes=np.array([(pair.height, pair.width) for pair in pairs], np.int32),
         tiles=np.array(tiles, np.int32),
         side=side,
+        value_range=value_range,
     )
     return Split(names, reader, len(pairs))
 
 
-def _decode(image: str, mask: str) -> tuple[np.ndarray, np.ndarray]:
-    return images.decode_image(image), images.decode_mask(mask)
+def _decode(
+    image: str, mask: str, turn: int, value_range: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    return images.decode_image(image, value_range), images.decode_mask(mask, turn)
 
 
 # Few, as one may be 400 MB; rows read in order need one a thread at most.
@@ -211,7 +187,9 @@ _decode_recent = functools.lru_cache(maxsize=4)(_decode)
 _decoding = [threading.Lock() for _ in range(64)]
 
 
-def _decode_once(image: str, mask: str) -> tuple[np.ndarray, np.ndarray]:
+def _decode_once(
+    image: str, mask: str, turn: int, value_range: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """As _decode, remembered; threads that want the same file wait for one decoding of it."""
     with _decoding[zlib.crc32(image.encode()) % len(_decoding)]:
-        return _decode_recent(image, mask)
+        return _decode_recent(image, mask, turn, value_range)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import download, images
-from jaxvision.input_pipeline.dataset import SPLITS
+from jaxvision.input_pipeline import download, folders, images
+from jaxvision.input_pipeline.folders import SPLIT_NAMES
+
+PARTS = ("images", "masks")
 
 
 class Example(NamedTuple):
@@ -65,49 +67,55 @@ def list_examples(path: Path) -> Listing:
 
 
 def _list_folder(root: Path) -> Listing:
-    def has_parts(folder: Path) -> bool:
-        return (folder / "images").is_dir() or (folder / "masks").is_dir()
-
-    folders = [split for split in SPLITS if has_parts(root / split)]
-    if folders and has_parts(root):
+    seen = set()
+    top = folders.read_folder(root, seen)
+    splits = folders.split_folders(top)
+    own = [place for place in top.folders if place.name in PARTS]
+    if splits and own:
         raise UserError(
-            f"{root} holds images/ or masks/ beside {folders[0]}/; move them into train/, val/ or "
-            "test/, or these folders elsewhere"
+            f"{root} holds {own[0].name}/ beside {next(iter(splits)).name}/; move it into train/, "
+            "val/ or test/, or these folders elsewhere"
         )
-    if not folders and not has_parts(root):
+    if not splits and not own:
         raise UserError(
             f"{root} holds nothing usable: it needs images/ and masks/, or train/images and "
-            f"train/masks; it has {_first_names(os.listdir(root))}"
+            f"train/masks; it has {_first_names(p.name for level in top[1:] for p in level)}"
         )
-    listings = [_list_pair(root, split) for split in folders or [""]]
+    places = splits or {root: ""}
+    unused = [p for level in top[1:] for p in level if p not in splits and p not in own]
+    listings = [_list_pair(root, place, split, seen, unused) for place, split in places.items()]
+    notes = [note for listing in listings for note in listing.notes]
     return Listing(
         examples=[example for listing in listings for example in listing.examples],
         problems=[problem for listing in listings for problem in listing.problems],
         total=sum(listing.total for listing in listings),
-        notes=[note for listing in listings for note in listing.notes],
+        notes=notes + folders.left_out(unused, root),
     )
 
 
-def _list_pair(root: Path, split: str) -> Listing:
-    """The examples of one images/ and masks/."""
-    for part, other in (("images", "masks"), ("masks", "images")):
-        if not (root / split / part).is_dir():
-            raise UserError(
-                f"{root / split} has {other}/ but no {part}/; put the {part} there, each with the "
-                f"name of its {other[:-1]}"
-            )
-    found = images.find_images(root / split / "images")
-    masks = images.find_images(root / split / "masks")
-    if not found:
+def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: list) -> Listing:
+    """The examples of the images/ and masks/ in `place`; adds to `unused` what is left out."""
+    for part, other in (PARTS, PARTS[::-1]):
+        if not (place / part).is_dir():
+            has = f"has {other}/ but no {part}/" if (place / other).is_dir() else f"has no {part}/"
+            raise UserError(f"{place} {has}; put the {part} there, each with the name of its mask")
+    if place != root:
+        level = folders.read_folder(place, seen)
+        unused += [p for listed in level[1:] for p in listed if p.name not in PARTS]
+    levels = [folders.read_folder(place / part, seen) for part in PARTS]
+    unused += [p for level in levels for p in (*level.folders, *level.others)]
+    listed, masks = (folders.by_stem(level.pictures) for level in levels)
+    if not listed:
         raise UserError(
-            f"{root / split / 'images'} holds no PNG, JPEG, TIFF or WebP images; it has "
-            f"{_first_names(os.listdir(root / split / 'images'))}"
+            f"{place / 'images'} holds no images ({', '.join(images.EXTENSIONS)}); it has "
+            f"{_first_names(os.listdir(place / 'images'))}"
         )
     examples, problems = [], []
-    for stem, image in found.items():
+    for stem, image in listed.items():
         label = str(image.relative_to(root))
         if stem not in masks:
-            problems.append(f"{label} has no mask named {stem}.* in {Path(split, 'masks')}/")
+            where = (place / "masks").relative_to(root)
+            problems.append(f"{label} has no mask named {stem}.* in {where}/")
             continue
         mask = masks.pop(stem)
         mask_label = str(mask.relative_to(root))
@@ -115,8 +123,8 @@ def _list_pair(root: Path, split: str) -> Listing:
     notes = []
     if masks:
         first = _first_names(mask.name for mask in masks.values())
-        notes.append(f"{len(masks)} masks in {root / split / 'masks'} have no image: {first}")
-    return Listing(examples, problems, len(found), notes)
+        notes.append(f"{len(masks)} masks in {place / 'masks'} have no image: {first}")
+    return Listing(examples, problems, len(listed), notes)
 
 
 def _first_names(names: Sequence[str]) -> str:
@@ -134,7 +142,7 @@ class _Row(NamedTuple):
 
 
 def _list_csv(path: Path) -> Listing:
-    rows = _read_rows(path)
+    rows, notes = _read_rows(path)
     urls = [text for row in rows for text in (row.image, row.mask) if download.is_url(text)]
     fetched = download.fetch_all(urls) if urls else {}
     stems = [_stem(row.image) for row in rows]
@@ -160,7 +168,7 @@ def _list_csv(path: Path) -> Listing:
         key = stem if by_stem else os.path.splitext(row.image)[0]
         labels = [f"row {row.number}: {text}" for text in (row.image, row.mask)]
         examples.append(Example(name, key, row.split, *files, *labels))
-    return Listing(examples, problems, len(rows), [])
+    return Listing(examples, problems, len(rows), notes)
 
 
 def _stem(text: str) -> str:
@@ -171,8 +179,8 @@ def _stem(text: str) -> str:
     return Path(address).stem + mark + query
 
 
-def _read_rows(path: Path) -> list[_Row]:
-    """The rows that are not blank.
+def _read_rows(path: Path) -> tuple[list[_Row], list[str]]:
+    """The rows that are not blank, and a note on columns that are not used.
 
     Raises:
       UserError: no text in UTF-8, no such columns, no rows, a split of another name.
@@ -201,9 +209,14 @@ def _read_rows(path: Path) -> list[_Row]:
             continue
         cells = [cell.strip() for cell in line] + [""] * len(header)  # short rows too
         split = cells[split_place].lower() if split_place is not None else ""
-        if split_place is not None and split not in SPLITS:
+        if split_place is not None and split not in SPLIT_NAMES:
             raise UserError(f"{path} row {number}: split {split!r} is not train, val or test")
+        split = SPLIT_NAMES.get(split, "")
         rows.append(_Row(number, cells[places[0]], cells[places[1]], split))
     if not rows:
         raise UserError(f"{path} has a header but no rows; add one a line: image,mask")
-    return rows
+    unused = [name or "(no name)" for name in header if name not in (*columns, "split")]
+    if not unused:
+        return rows, []
+    used = [name for name in header if name in (*columns, "split")]
+    return rows, [f"columns of {path.name}: {', '.join(used)}; not used: {', '.join(unused)}"]

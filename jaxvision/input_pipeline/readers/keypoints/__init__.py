@@ -8,7 +8,6 @@ Copies of one original (an augmented npz) form a group, and no group is on two s
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 
 from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import blob, checks, copies, views
+from jaxvision.input_pipeline import blob, checks, copies, pixels, views
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset, Split, fingerprint, hash_split
 from jaxvision.input_pipeline.parallel import threaded
 from jaxvision.input_pipeline.readers.keypoints import files as keypoint_files
@@ -40,15 +39,15 @@ def load(config) -> Dataset:
     options, path = config.data, Path(config.data.path).expanduser()
     _check_options(options)
     labelled = listing.list_labelled(path)
-    digests, sizes, problems = _check_pictures(labelled, path)
+    value_range = tuple(options.range)
+    digests, sizes, problems, range_notes = _check_pictures(labelled, path, value_range)
     problems, missing = _check_points(labelled.points, labelled, sizes, problems)
-    notes = [*labelled.notes, *missing]
+    notes = [*labelled.notes, *range_notes, *missing]
     notes += checks.skip_problems(list(problems.values()), len(labelled.names), str(path))
     kept = np.array([i for i in range(len(labelled.names)) if i not in problems])
     row_views = _views(labelled.points, sizes, kept, options)
-    reader = KeypointReader(
-        labelled.read, labelled.points, row_views, options.color, options.animal
-    )
+    read = labelled.read._replace(value_range=value_range) if labelled.files else labelled.read
+    reader = KeypointReader(read, labelled.points, row_views, options.color, options.animal)
     groups, how_grouped = _groups(labelled, kept, reader, options, digests)
     assigned = _assign(kept, groups, labelled, options)
     rows, dropped = checks.drop_duplicates(
@@ -60,14 +59,20 @@ def load(config) -> Dataset:
         for split, members in assigned.items()
         if members
     }
-    how = "splits of the file" if labelled.splits else f"split by {options.split}"
-    parts = [(split, digests[i], labelled.points[i]) for split in assigned for i in assigned[split]]
+    method = "splits of its own" if labelled.splits else f"split by {options.split}"
+    parts = [
+        (split, digests[i], row_views[i], labelled.points[i].tobytes().hex())
+        for split in assigned
+        for i in assigned[split]
+    ]
     return Dataset(
-        source=f"{path} ({how}; {how_grouped})",
+        source=f"{path} ({method}; {how_grouped})",
         splits=splits,
         notes=[*notes, *dropped],
         info=make_info(labelled.keypoints, splits, options),
-        fingerprint=fingerprint(["keypoints 1", options.color, *row_views.values(), *parts]),
+        fingerprint=fingerprint(
+            ["keypoints 2", options.color, options.animal, *labelled.keypoints, *parts]
+        ),
     )
 
 
@@ -82,15 +87,19 @@ def _check_options(options) -> None:
         )
 
 
-def _check_pictures(labelled: Labelled, path: Path):
-    """A hash of each picture's pixels, its (height, width), and {index: problem}."""
+def _check_pictures(labelled: Labelled, path: Path, value_range: tuple[float, ...]):
+    """A hash of each picture's pixels, its (height, width), {index: problem}, and notes."""
     if labelled.files:
-        checked = checks.check_files([(file, "image") for file in labelled.files], path)
+        files = [(file, "image") for file in labelled.files]
+        checked = checks.check_files(files, path, value_range)
         problems = {i: f"{labelled.names[i]}: {c.error}" for i, c in enumerate(checked) if c.error}
-        return [c.digest for c in checked], [(c.height, c.width) for c in checked], problems
+        sizes = [(c.height, c.width) for c in checked]
+        notes = checks.range_notes(checked, value_range)
+        return [c.digest for c in checked], sizes, problems, notes
+    pixels.refuse_range(value_range, "those of an npz are of 8")
     array = labelled.read.array()
     digests = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in array]
-    return digests, [array.shape[1:3]] * len(array), {}
+    return digests, [array.shape[1:3]] * len(array), {}, []
 
 
 def _check_points(points: np.ndarray, labelled: Labelled, sizes, problems: dict[int, str]):
@@ -120,21 +129,21 @@ def _check_points(points: np.ndarray, labelled: Labelled, sizes, problems: dict[
 
 def _views(points: np.ndarray, sizes, kept: Sequence[int], options) -> dict[int, views.View]:
     """The window of each picture that the network sees: all of it, or a crop about its points."""
-    found = {}
+    windows = {}
     for i in kept:
         if options.crop_size:
             x, y = (np.nanmin(points[i], 0) + np.nanmax(points[i], 0)) / 2
-            found[int(i)] = views.around(x, y, options.crop_size, options.image_size)
+            windows[int(i)] = views.around(x, y, options.crop_size, options.image_size)
         else:
-            found[int(i)] = views.whole(*sizes[i], options.image_size)
-    different = {(v.height, v.width) for v in found.values()} if not options.image_size else ()
+            windows[int(i)] = views.whole(*sizes[i], options.image_size)
+    different = {(v.height, v.width) for v in windows.values()} if not options.image_size else ()
     if len(different) > 1:
         listed = ", ".join(f"{w} x {h}" for h, w in sorted(different)[:4])
         raise UserError(
             f"the pictures are of {len(different)} sizes ({listed}): set data.image_size, the side "
             "that all are scaled to, or data.crop_size"
         )
-    return found
+    return windows
 
 
 class KeypointReader(NamedTuple):
@@ -160,7 +169,7 @@ class KeypointReader(NamedTuple):
 def row_of(image: np.ndarray, points: np.ndarray, animal: str, scale: float = 1.0) -> dict:
     """A row as `load` describes it; points are NaN where not visible."""
     visible = np.isfinite(points).all(-1)
-    found = blob.blob_in_crop(image, animal)
+    animal_blob = blob.blob_in_crop(image, animal)
     height, width = image.shape[:2]
     middle = ((width - 1) / 2, (height - 1) / 2, 1.0, 0.0)
     return {
@@ -168,7 +177,9 @@ def row_of(image: np.ndarray, points: np.ndarray, animal: str, scale: float = 1.
         "points": np.where(visible[:, None], points, 0).astype(np.float32),
         "visible": visible.astype(np.float32),
         "scale": np.asarray(scale, np.float32),
-        "blob": np.array([found.x, found.y, *found.axis] if found else middle, np.float32),
+        "blob": np.array(
+            [animal_blob.x, animal_blob.y, *animal_blob.axis] if animal_blob else middle, np.float32
+        ),
     }
 
 
@@ -190,21 +201,20 @@ def _groups(labelled: Labelled, kept, reader: KeypointReader, options, digests):
         raise UserError(f"data.group_size={options.group_size}: give 0 (found by content) or more")
     if options.group_size:
         return [int(i) // options.group_size for i in kept], f"groups of {options.group_size}"
-    key = fingerprint(["copies 1", *(digests[i] for i in kept)])
+    seen = [(digests[i], reader.views[i], labelled.points[i].tobytes().hex()) for i in kept]
+    key = fingerprint(["copies", cache.code_version(), options.color, *seen])
     store = cache.cache_dir() / "copies" / f"{key}.json"
-    if store.exists():
-        groups = json.loads(store.read_text())
-    else:
+    groups = cache.read_json(store)
+    if groups is None:
         small = threaded(lambda i: _small(reader.picture(int(i))), kept, "reading images", 1)
         points = labelled.points[kept]
         pairs = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)  # [N, K, K]
         hints = np.nan_to_num(pairs[:, *np.triu_indices(points.shape[1], 1)])
         groups = copies.group_copies(np.stack(list(small)), hints).tolist()
-        with cache.atomic_file(store) as file:
-            file.write(json.dumps(groups).encode())
+        cache.keep_json(store, groups)
     originals = len(set(groups))
-    found = f"{originals} originals found among {len(groups)}" if originals < len(groups) else ""
-    return groups, found or "no copies found"
+    summary = f"{originals} originals found among {len(groups)}" if originals < len(groups) else ""
+    return groups, summary or "no copies found"
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -286,5 +296,5 @@ def _in_blob(points: np.ndarray, blobs: np.ndarray) -> np.ndarray:
 
 
 def _length(image: np.ndarray, animal: str) -> float:
-    found = blob.blob_in_crop(image, animal)
-    return found.length if found else float(max(image.shape[:2])) / 2
+    animal_blob = blob.blob_in_crop(image, animal)
+    return animal_blob.length if animal_blob else float(max(image.shape[:2])) / 2

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline import folders
+from jaxvision.input_pipeline.folders import SPLIT_NAMES
 from jaxvision.input_pipeline.readers.keypoints.files import FilePictures, Labelled
 
 INSTALL = 'pip install -e ".[tracks]"'
@@ -25,12 +27,12 @@ def is_project(path: Path) -> bool:
 def _tables(path: Path) -> list[Path]:
     """One table a video; the csv where there are both."""
     for pattern in ("labeled-data/*/CollectedData*", "*/CollectedData*", "CollectedData*"):
-        found = {}
+        tables = {}
         for table in sorted(path.glob(pattern)):
             if table.suffix in (".csv", ".h5"):
-                found.setdefault(table.parent, table)  # '.csv' comes before '.h5'
-        if found:
-            return list(found.values())
+                tables.setdefault(table.parent, table)  # '.csv' comes before '.h5'
+        if tables:
+            return list(tables.values())
     return []
 
 
@@ -51,20 +53,30 @@ def read_project(path: Path) -> Labelled:
     """
     tables = _tables(path)
     parts = [read_table(table) for table in tables]
-    for table, part in zip(tables, parts, strict=True):
-        if part.keypoints != parts[0].keypoints:
+    for i, (table, part) in enumerate(zip(tables, parts, strict=True)):
+        if sorted(part.keypoints) == sorted(parts[0].keypoints):
+            order = [part.keypoints.index(name) for name in parts[0].keypoints]
+            parts[i] = part._replace(points=part.points[:, order])  # the same parts, by their names
+        else:
             raise UserError(
                 f"{table} has the body parts {', '.join(part.keypoints)}, {tables[0]} has "
                 f"{', '.join(parts[0].keypoints)}: label the same ones in all videos"
             )
     files = [file for part in parts for file in part.files]
     notes = [f"{len(tables)} DeepLabCut tables: {', '.join(t.parent.name for t in tables)}"]
+    named, unused = set(files), []
+    for table in tables:
+        unused += [p for p in folders.read_folder(table.parent).pictures if str(p) not in named]
+    notes += folders.left_out(unused, path)
+    # Videos that are called train and test are splits; one of that name among others is a video.
+    splits = [SPLIT_NAMES.get(Path(file).parent.name.lower(), "") for file in files]
     return Labelled(
         [name for part in parts for name in part.names],
         parts[0].keypoints,
         np.concatenate([part.points for part in parts]),
         FilePictures(tuple(files)),
         tuple(files),
+        splits=splits if all(splits) else (),
         notes=notes,
     )
 
@@ -138,11 +150,11 @@ def _levels(table, axis: str) -> list[Sequence[str]]:
     """The texts of each level of an axis."""
     if axis in table:
         return [_texts(table[axis])]
-    found = []
-    while f"{axis}_level{len(found)}" in table:
-        names = _texts(table[f"{axis}_level{len(found)}"])
-        found.append([names[i] for i in np.asarray(table[f"{axis}_label{len(found)}"])])
-    return found
+    levels = []
+    while f"{axis}_level{len(levels)}" in table:
+        names = _texts(table[f"{axis}_level{len(levels)}"])
+        levels.append([names[i] for i in np.asarray(table[f"{axis}_label{len(levels)}"])])
+    return levels
 
 
 def _texts(dataset) -> list[str]:

@@ -4,9 +4,7 @@ Every format becomes a `Labelled`. Points are (x, y) in pixels, (0, 0) at the ce
 pixel; NaN where a point is not known.
 """
 
-import csv
 import functools
-import glob
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +14,6 @@ import numpy as np
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images
-from jaxvision.input_pipeline.dataset import SPLITS
 
 IMAGE_KEYS = ("images", "imgs", "image")
 POINT_PREFIXES = ("locs_", "loc_")
@@ -56,24 +53,24 @@ def read_npz(path: Path) -> Labelled:
     """
     arrays = open_npz(path)
     images_key = find_images(arrays, path)
-    found = {}
+    keys = {}
     for key in arrays:
         prefix = next((p for p in POINT_PREFIXES if key.startswith(p)), None)
         if prefix:
             name = key.removeprefix(prefix)
-            found[SINGULAR.get(name, name)] = key
-    if not found:
+            keys[SINGULAR.get(name, name)] = key
+    if not keys:
         raise UserError(
             f"{path} holds no points, that is no array named locs_<point> such as locs_head; it "
             f"holds {_listed(arrays)}"
         )
     # One order whatever order they were saved in, so that a model fits another file too.
     order = {name: i for i, name in enumerate(SINGULAR.values())}
-    found = dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    keys = dict(sorted(keys.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
     pictures = NpzPictures(str(path), images_key)
     count = len(pictures.array())
     points = []
-    for key in found.values():
+    for key in keys.values():
         values = np.asarray(arrays[key])
         if values.shape != (count, 2) or values.dtype.kind not in "fiu":
             raise UserError(
@@ -82,7 +79,9 @@ def read_npz(path: Path) -> Labelled:
             )
         points.append(values.astype(np.float32))
     names = [f"{path.stem}_{i:05d}" for i in range(count)]
-    return Labelled(names, tuple(found), np.stack(points, 1), pictures)
+    unused = [key for key in arrays if key != images_key and key not in keys.values()]
+    notes = [f"arrays of {path.name} that are not used: {', '.join(unused)}"] if unused else []
+    return Labelled(names, tuple(keys), np.stack(points, 1), pictures, notes=notes)
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
@@ -164,83 +163,10 @@ def _npz_pictures(path: str, key: str) -> np.ndarray:
 
 
 class FilePictures(NamedTuple):
-    """Decodes picture files; picklable."""
+    """Decodes picture files, by `data.range`; picklable."""
 
     files: Sequence[str]
+    value_range: tuple[float, ...] = ()
 
     def __call__(self, row: int) -> np.ndarray:
-        return images.decode_image(self.files[row])
-
-
-def read_csv(path: Path) -> Labelled:
-    """Columns `file`, `<point>_x` and `<point>_y` for each point, and, if wished, `split`, `group`.
-
-    Files are named from the csv's folder, or from the one folder in it that holds them. An empty
-    cell is a point that is not visible.
-
-    Raises:
-      UserError: no such columns, a number that is none, a file named twice, no rows.
-    """
-    header, rows = _table(path)
-    if "file" not in header:
-        raise UserError(f"{path} has no column 'file' in its first row; found: {', '.join(header)}")
-    keypoints = [name[:-2] for name in header if name.endswith("_x") and f"{name[:-2]}_y" in header]
-    if not keypoints:
-        raise UserError(
-            f"{path} has no columns <point>_x and <point>_y, such as head_x,head_y; found: "
-            f"{', '.join(header)}"
-        )
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
-    cells = np.array([columns[f"{p}_{axis}"] for p in keypoints for axis in "xy"]).T
-    points = _numbers(cells, path, first_row=2).reshape(len(rows), len(keypoints), 2)
-    splits = [split.lower() for split in columns.get("split", ())]
-    for number, split in enumerate(splits, start=2):
-        if split not in SPLITS:
-            raise UserError(f"{path} row {number}: split {split!r} is not train, val or test")
-    names = columns["file"]
-    _check_unique(names, path)
-    files = tuple(str(_beside(path, name)) for name in names)
-    groups = columns.get("group", ())
-    return Labelled(names, keypoints, points, FilePictures(files), files, splits, groups)
-
-
-def _beside(path: Path, name: str) -> Path:
-    """The picture in the csv's folder, else in the one folder in there that has it."""
-    here = path.parent / Path(name).expanduser()
-    found = [] if here.exists() else sorted(path.parent.glob(f"*/{glob.escape(name)}"))
-    return found[0] if len(found) == 1 else here
-
-
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark first.
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path} as csv in UTF-8: {error}") from error
-    if len(lines) < 2:
-        raise UserError(f"{path} has no rows; give a header and a line for each picture")
-    header = [cell.strip() for cell in lines[0]]
-    return header, [
-        [*map(str.strip, line), *[""] * len(header)][: len(header)] for line in lines[1:]
-    ]
-
-
-def _numbers(cells: np.ndarray, path: Path, first_row: int) -> np.ndarray:
-    """float32 of texts; '' and 'nan' are NaN."""
-    values = np.full(cells.shape, np.nan, np.float32)
-    for (row, column), text in np.ndenumerate(cells):
-        if text:
-            try:
-                values[row, column] = float(text)
-            except ValueError as error:
-                raise UserError(f"{path} row {row + first_row}: {text!r} is no number") from error
-    return values
-
-
-def _check_unique(names: Sequence[str], path: Path) -> None:
-    seen = set()
-    for name in names:
-        if name in seen:
-            raise UserError(f"{path} names {name} twice: keep one line for each picture")
-        seen.add(name)
+        return images.decode_image(self.files[row], self.value_range)

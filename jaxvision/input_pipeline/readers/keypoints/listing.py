@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline import folders
 from jaxvision.input_pipeline.readers.keypoints import deeplabcut, files
+from jaxvision.input_pipeline.readers.keypoints.tables import read_csv
 
 
 def list_labelled(path: Path) -> files.Labelled:
@@ -17,11 +19,12 @@ def list_labelled(path: Path) -> files.Labelled:
             f"data.path {path} does not exist; give an npz, a csv or a project's folder"
         )
     if path.is_dir():
-        tables = sorted(path.glob("*.csv"))
+        others = folders.read_folder(path).others
+        tables = [place for place in others if place.suffix.lower() == ".csv"]
         if deeplabcut.is_project(path):
             return deeplabcut.read_project(path)
         if len(tables) == 1:
-            return files.read_csv(tables[0])
+            return read_csv(tables[0])
         raise UserError(
             f"{path} is no DeepLabCut project (labeled-data/*/CollectedData_*.csv) and holds "
             f"{len(tables)} csv files; name the csv or npz itself"
@@ -29,7 +32,7 @@ def list_labelled(path: Path) -> files.Labelled:
     if path.suffix.lower() == ".npz":
         return files.read_npz(path)
     if path.suffix.lower() == ".csv":
-        return deeplabcut.read_table(path) if deeplabcut.is_table(path) else files.read_csv(path)
+        return deeplabcut.read_table(path) if deeplabcut.is_table(path) else read_csv(path)
     if path.suffix.lower() in (".h5", ".hdf5"):
         return deeplabcut.read_table(path)
     raise UserError(f"data.path {path} is no npz, csv, h5 or folder; give one of these")

@@ -40,57 +40,63 @@ def load(config: ConfigDict) -> Dataset:
       UserError: the path or what it holds cannot be used; more than 1 % of the photos cannot.
     """
     path = Path(config.data.path).expanduser()
+    check_options(config.data)
     listing = list_photos(path)
     votes = votes_lib.read_votes(listing.votes) if listing.votes else None
     notes = [*listing.notes, *(votes.notes if votes else [])]
-    photos, digests = _usable(listing, path, notes)
+    value_range = tuple(config.data.range)
+    photos, digests = _usable(listing, path, notes, value_range)
     if votes:
         cities = votes.cities
         photos = [p._replace(city=p.city or cities.get(p.name, "")) for p in photos]
-    splits, how = assign_splits(photos, config.data)
+    splits, method = assign_splits(photos, config.data)
     kept, dropped = checks.drop_duplicates(
         {split: [digests[i] for i in numbers] for split, numbers in splits.items()}
     )
     splits = {split: [splits[split][i] for i in kept[split]] for split in splits}
     notes += dropped
-    found = listing.attributes or votes.attributes
-    attributes = choose_attributes(found, tuple(config.data.attributes))
-    dealt = {}
+    scored = listing.attributes or votes.attributes
+    attributes = choose_attributes(scored, tuple(config.data.attributes))
+    split_votes = {}
     if votes:
         names = {split: [photos[i].name for i in numbers] for split, numbers in splits.items()}
-        dealt, counts = votes_lib.deal_votes(votes, names, attributes)
+        split_votes, counts = votes_lib.split_votes_of(votes, names, attributes)
         notes += counts
     if listing.attributes:
-        scores = attribute_matrix(photos, len(found))[:, [found.index(a) for a in attributes]]
+        scores = attribute_matrix(photos, len(scored))[:, [scored.index(a) for a in attributes]]
     else:
-        scores = _scores_from_votes(splits, dealt, len(photos), len(attributes))
+        scores = _scores_from_votes(splits, split_votes, len(photos), len(attributes))
         notes.append("the scores are ratings that follow from the votes of each split")
     size = config.data.image_size or IMAGE_SIZE
     return make_dataset(
         config,
         Photos(
             names=[photo.name for photo in photos],
-            image=functools.partial(_read, [photo.path for photo in photos], size),
+            image=functools.partial(_read, [photo.path for photo in photos], size, value_range),
             size=size,
-            version=f"perception 1 {size} {' '.join(digests)}",
+            version=f"perception 2 {size} {' '.join(digests)}",
             scores=scores,
             places=np.array([photo.place for photo in photos], np.float32),
             splits={split: np.array(numbers, np.int32) for split, numbers in splits.items()},
-            votes=dealt,
+            votes=split_votes,
         ),
         attributes,
-        f"{path} ({how})",
+        f"{path} ({method})",
         notes,
     )
 
 
-def _read(paths: Sequence[str], size: int, i: int) -> np.ndarray:
-    return images.decode_square(paths[i], size)
+def _read(paths: Sequence[str], size: int, value_range: tuple[float, ...], i: int) -> np.ndarray:
+    return images.decode_square(paths[i], size, value_range)
 
 
-def _usable(listing: Listing, path: Path, notes: list[str]) -> tuple[list[Photo], list[str]]:
+def _usable(
+    listing: Listing, path: Path, notes: list[str], value_range: tuple[float, ...]
+) -> tuple[list[Photo], list[str]]:
     """The photos that decode, and a hash of each one's pixels; adds to `notes` what was skipped."""
-    checked = checks.check_files([(photo.path, "image") for photo in listing.photos], path)
+    files = [(photo.path, "image") for photo in listing.photos]
+    checked = checks.check_files(files, path, value_range)
+    notes += checks.range_notes(checked, value_range)
     problems, photos, digests = list(listing.problems), [], []
     for photo, check in zip(listing.photos, checked, strict=True):
         if check.error:
@@ -106,13 +112,38 @@ def _usable(listing: Listing, path: Path, notes: list[str]) -> tuple[list[Photo]
 
 
 def _scores_from_votes(
-    splits: dict[str, list[int]], dealt: dict[str, np.ndarray], photos: int, attributes: int
+    splits: dict[str, list[int]], split_votes: dict[str, np.ndarray], photos: int, attributes: int
 ) -> np.ndarray:
     """Ratings float32 [photos, attributes], each from the votes of its own split alone."""
     scores = np.full((photos, attributes), np.nan, np.float32)
     for split, numbers in splits.items():
-        scores[numbers], _ = ratings.rank_votes(dealt[split], len(numbers), attributes)
+        scores[numbers], _ = ratings.rank_votes(split_votes[split], len(numbers), attributes)
     return scores
+
+
+def check_options(options: ConfigDict) -> None:
+    """Checks the options of the splits against each other.
+
+    Raises:
+      UserError: one of them would have no effect, or is unknown.
+    """
+    if options.split not in ("image", "city"):
+        raise UserError(f"data.split={options.split!r} is unknown: use image or city")
+    if options.test_cities and options.split != "city":
+        raise UserError(
+            f"data.test_cities={tuple(options.test_cities)} needs data.split=city: set it, or "
+            "leave test_cities out"
+        )
+    if options.fold and not options.folds:
+        raise UserError(
+            f"data.fold={options.fold} needs data.folds, how many there are: set it, or leave fold "
+            "out"
+        )
+    if options.folds and options.split == "city":
+        raise UserError(
+            f"data.folds={options.folds} are of single photos, and data.split=city keeps cities "
+            "whole: leave one of them out"
+        )
 
 
 def assign_splits(photos: Sequence[Photo], options: ConfigDict) -> tuple[dict[str, list[int]], str]:
@@ -135,15 +166,18 @@ def assign_splits(photos: Sequence[Photo], options: ConfigDict) -> tuple[dict[st
             raise UserError(
                 f"{len(missing)} photos have no split, {missing[0]} first: give all one"
             )
+        if options.folds or options.split == "city":
+            raise UserError(
+                "the photos have splits of their own (a column split, or folders), so data.folds "
+                "and data.split=city would have no effect: leave them out"
+            )
         for i, photo in enumerate(photos):
             splits[photo.split].append(i)
-        return splits, "split by the column 'split'"
+        return splits, "splits of its own: the column split, or folders"
     if options.folds:
         return _fold(photos, splits, fractions["val"], options.folds, options.fold)
     if options.split == "city":
         return _by_city(photos, splits, fractions, tuple(options.test_cities))
-    if options.split != "image":
-        raise UserError(f"data.split={options.split!r} is unknown: use image or city")
     for i, photo in enumerate(photos):
         splits[hash_split(photo.name, fractions)].append(i)
     for split in ("train", "val"):  # the hash may leave one empty where there are few photos

@@ -1,18 +1,24 @@
 """Which photo has which scores: read from Place Pulse 2.0 or from a csv, nothing decoded yet."""
 
-import csv
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import images
-from jaxvision.input_pipeline.dataset import SPLITS
+from jaxvision.input_pipeline import folders, images
+from jaxvision.input_pipeline.folders import SPLIT_NAMES
 from jaxvision.input_pipeline.place_names import parse_name
+from jaxvision.input_pipeline.readers.perception.tables import (
+    OTHER_NAMES,
+    Scores,
+    parse_score,
+    read_table,
+    score_columns,
+)
 
 # The questions of Place Pulse 2.0 (Dubey et al. 2016, arXiv 1608.01769).
 STUDIES = {
@@ -25,7 +31,6 @@ STUDIES = {
 }
 VOTES = ("votes.csv", "votes.tsv")
 SCORE_COLUMNS = ("trueskill.score", "trueskill_score")
-OTHER_COLUMNS = ("file", "city", "lat", "lon", "split")  # of a csv; every other is an attribute
 
 
 class Photo(NamedTuple):
@@ -84,8 +89,9 @@ def list_photos(path: Path) -> Listing:
     if (path / "scores.csv").exists():
         return _list_csv(path / "scores.csv")
     if _find_votes(path):
-        photos = [_photo(name, file, ()) for name, file in _find_photos(path).items()]
-        return Listing(photos, (), [], [], _find_votes(path))
+        listing, left = _find_photos(path)
+        photos = [_photo(name, file, (), path) for name, file in listing.items()]
+        return Listing(photos, (), [], left, _find_votes(path))
     raise UserError(
         f"{path} holds no qscores.tsv (Place Pulse 2.0), scores.csv (file,<attribute>,...) or "
         f"votes.csv; it has {', '.join(sorted(os.listdir(path))[:3]) or 'nothing'}"
@@ -96,25 +102,38 @@ def _find_votes(folder: Path) -> Path | None:
     return next((folder / name for name in VOTES if (folder / name).exists()), None)
 
 
-def _find_photos(root: Path) -> dict[str, Path]:
-    """{stem: path} of the photos in images/ (or where Place Pulse has them), else in the root."""
+def _find_photos(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """{stem: path} of the photos in images/ (or where Place Pulse has them), else in the root.
+
+    Those in folders that are called like a split count too. Also notes on what is left out.
+    """
     inside = ("images", "gsv/final_photo_dataset", "final_photo_dataset")
     folder = next((root / name for name in inside if (root / name).is_dir()), root)
-    found = images.find_images(folder)
-    if not found:
-        raise UserError(f"{folder} holds no PNG, JPEG, TIFF or WebP photos; put them there")
-    return found
+    level, seen = folders.read_folder(folder), {folder.resolve()}
+    splits = folders.split_folders(level)
+    levels = [folders.read_folder(place, seen) for place in splits]
+    photos = folders.by_stem([p for one in (level, *levels) for p in one.pictures])
+    if not photos:
+        raise UserError(
+            f"{folder} holds no photos ({', '.join(images.EXTENSIONS)}); put them there"
+        )
+    unused = [p for one in levels for p in (*one.folders, *one.others)]
+    unused += [p for p in level.folders if p not in splits and folder != root]
+    unused += [p for p in level.others if not (folder == root and p.suffix in (".csv", ".tsv"))]
+    return photos, folders.left_out(unused, root)
 
 
-def _photo(stem: str, file: Path, scores: Sequence[float]) -> Photo:
+def _photo(stem: str, file: Path, scores: Sequence[float], root: Path) -> Photo:
     name, place, city = parse_name(stem)
-    return Photo(name, str(file), file.name, city, place, "", tuple(scores))
+    return Photo(
+        name, str(file), file.name, city, place, folders.split_of(file, root), tuple(scores)
+    )
 
 
 def _list_place_pulse(root: Path) -> Listing:
     """`qscores.tsv`: location_id, study_id and the score, one a line."""
     table = root / "qscores.tsv"
-    scores, attributes = _Scores(table), {}
+    scores, attributes = Scores(table), {}
     for number, row in read_table(table, ("location_id", "study_id"), "\t"):
         column = next((name for name in SCORE_COLUMNS if name in row), None)
         if column is None:
@@ -124,14 +143,23 @@ def _list_place_pulse(root: Path) -> Listing:
         score = parse_score(row[column], f"{table} row {number}, {column}")
         scores.put(row["location_id"], attribute, score, number)
     names, photos, notes = tuple(attributes), [], scores.notes()
-    unscored = 0
-    for stem, file in _find_photos(root).items():
+    unknown = [name for name in names if name not in STUDIES.values()]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} study ids in {table.name} are none of Place Pulse's, and are taken as "
+            f"attributes: {', '.join(unknown[:5])}"
+        )
+    notes.append(f"attributes of {table.name}: {', '.join(names)}")
+    unscored = []
+    files, left = _find_photos(root)
+    for stem, file in files.items():
         own = scores.table.pop(parse_name(stem)[0], None)
-        unscored += own is None
         if own:
-            photos.append(_photo(stem, file, [own.get(name, math.nan) for name in names]))
-    if unscored:
-        notes.append(f"left out {unscored} photos in {root} that {table.name} has no score of")
+            scored = [own.get(name, math.nan) for name in names]
+            photos.append(_photo(stem, file, scored, root))
+        else:
+            unscored.append(file.name)
+    notes += left + _unscored(unscored, table)
     problems = [
         f"{name}: {table.name} scores it, but there is no such photo" for name in scores.table
     ]
@@ -139,13 +167,26 @@ def _list_place_pulse(root: Path) -> Listing:
     return Listing(photos, names, problems, notes, _find_votes(root))
 
 
+def _unscored(names: Sequence[str], table: Path) -> list[str]:
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return [f"left out {len(names)} photos that {table.name} has no score of: {shown}"]
+
+
 def _list_csv(path: Path) -> Listing:
     """`file,<attribute>,...`; a cell that is empty or 'nan' is a score that is missing."""
-    rows = list(read_table(path, ("file",), ","))
-    attributes = tuple(name for name in rows[0][1] if name not in OTHER_COLUMNS)
+    rows = [
+        (number, {OTHER_NAMES.get(name.lower(), name): text for name, text in row.items()})
+        for number, row in read_table(path, ("file",), ",")
+    ]
+    attributes, unused = score_columns(list(rows[0][1]), [row for _, row in rows])
     if not attributes:
         raise UserError(f"{path} has no column of scores beside {', '.join(rows[0][1])}")
-    scores, first = _Scores(path), {}
+    note = f"attributes of {path.name}: {', '.join(attributes)}"
+    if unused:
+        note += f"; columns not used: {', '.join(name or '(no name)' for name in unused)}"
+    scores, first = Scores(path), {}
     for number, row in rows:
         if not row["file"]:
             raise UserError(f"{path} row {number}: no file is given")
@@ -156,21 +197,31 @@ def _list_csv(path: Path) -> Listing:
     files = _Files(path.parent)
     photos, problems = [], []
     for file, row in first.items():
-        found = files.find(file)
-        if found is None:
+        photo_file = files.find(file)
+        if photo_file is None:
             problems.append(f"{file}: {path.name} scores it, but there is no such photo")
             continue
-        photo = _photo(found.stem, found, [scores.table[file][name] for name in attributes])
+        own = [scores.table[file][name] for name in attributes]
+        photo = _photo(photo_file.stem, photo_file, own, path.parent)
         photos.append(photo._replace(**_given(row, photo, path)))
     _refuse_same_names(photos)
-    return Listing(photos, attributes, problems, scores.notes(), _find_votes(path.parent))
+    named = {photo.path for photo in photos}
+    notes = [note, *scores.notes()]
+    notes += _unscored([p.name for p in files.pictures if str(p) not in named], path)
+    return Listing(photos, tuple(attributes), problems, notes, _find_votes(path.parent))
 
 
 def _given(row: dict[str, str], photo: Photo, path: Path) -> dict:
     """City, place and split of a csv row, where it has these columns."""
-    split = row.get("split", "").lower()
-    if split and split not in SPLITS:
-        raise UserError(f"{path}: {row['file']} has split {split!r}, not train, val or test")
+    text = row.get("split", "").lower()
+    if text and text not in SPLIT_NAMES:
+        raise UserError(f"{path}: {row['file']} has split {text!r}, not train, val or test")
+    split = SPLIT_NAMES.get(text, photo.split)
+    if photo.split and split != photo.split:
+        raise UserError(
+            f"{path}: {row['file']} has split {text!r}, but lies in a folder of {photo.split}: "
+            "make them agree"
+        )
     place = photo.place
     if row.get("lat") and row.get("lon"):
         place = tuple(parse_score(row[name], f"{path}, {name}") for name in ("lat", "lon"))
@@ -178,14 +229,20 @@ def _given(row: dict[str, str], photo: Photo, path: Path) -> dict:
 
 
 class _Files:
-    """Finds what a csv calls a file: from the csv's folder or its images/, extension optional."""
+    """Finds what a csv calls a file: from the csv's folder or its images/, extension optional.
+
+    Folders in these that are called like a split are looked into as well.
+    """
 
     def __init__(self, folder: Path):
-        self.folders = [folder, folder / "images"]
-        self.stems = {}
-        for place in self.folders:
+        self.folders, self.pictures, seen = [], [], set()
+        for place in (folder, folder / "images"):
             if place.is_dir():
-                self.stems = {p.stem: p for p in place.iterdir() if p.is_file()} | self.stems
+                level = folders.read_folder(place, seen)
+                inner = [folders.read_folder(p, seen) for p in folders.split_folders(level)]
+                self.folders += [level.path, *(one.path for one in inner)]
+                self.pictures += [p for one in (level, *inner) for p in one.pictures]
+        self.stems = {p.stem: p for p in reversed(self.pictures)}
 
     def find(self, text: str) -> Path | None:
         for folder in self.folders:
@@ -193,83 +250,6 @@ class _Files:
             if path.is_file():
                 return path
         return None if Path(text).suffix.lower() in images.EXTENSIONS else self.stems.get(text)
-
-
-def read_table(
-    path: Path, needed: Sequence[str], delimiter: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """(row number, {column: text}) of every row that is not blank; the header is row 1.
-
-    Raises:
-      UserError: not UTF-8 text, a column in `needed` is missing, or there are no rows.
-    """
-    empty = True
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark first.
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file, delimiter=delimiter)
-            header = [name.strip() for name in next(lines, [])]
-            missing = [name for name in needed if name not in header]
-            if missing:
-                raise UserError(
-                    f"{path} has no column {', '.join(missing)} in its first row; found: "
-                    f"{', '.join(header) or 'nothing'}"
-                )
-            for number, line in enumerate(lines, start=2):
-                if any(line):
-                    empty = False
-                    cells = [cell.strip() for cell in line] + [""] * (len(header) - len(line))
-                    yield number, dict(zip(header, cells, strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path} as a table in UTF-8: {error}") from error
-    if empty:
-        raise UserError(f"{path} has a header but no rows")
-
-
-def parse_score(text: str, where: str) -> float:
-    """A number; NaN for an empty cell or 'nan'.
-
-    Raises:
-      UserError: anything else.
-    """
-    if text.lower() in ("", "nan", "na"):
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
-        raise UserError(f"{where}: {text!r} is no number; leave the cell empty where it is missing")
-    return value
-
-
-class _Scores:
-    """{photo: {attribute: score}}, and what was said twice."""
-
-    def __init__(self, path: Path):
-        self.path, self.table = path, {}
-        self.repeated, self.conflicts = 0, []
-
-    def put(self, name: str, attribute: str, score: float, row: int) -> None:
-        own = self.table.setdefault(name, {})
-        before = own.setdefault(attribute, score)
-        if before is score:
-            return
-        self.repeated += 1
-        if before != score and not (math.isnan(before) and math.isnan(score)):
-            self.conflicts.append(
-                f"row {row} gives {name} {score:g} for {attribute}, an earlier one {before:g}"
-            )
-
-    def notes(self) -> list[str]:
-        """What to log of scores given twice; UserError where they differ."""
-        if self.conflicts:
-            raise UserError(
-                f"{self.path}: {len(self.conflicts)} scores differ from an earlier row's of the "
-                f"same photo: {'; '.join(self.conflicts[:3])}; keep one row a photo"
-            )
-        said = f"{self.path.name} gives {self.repeated} scores twice, with the same value"
-        return [said] if self.repeated else []
 
 
 def _refuse_same_names(photos: Sequence[Photo]) -> None:

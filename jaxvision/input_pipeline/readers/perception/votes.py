@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline.readers.perception.files import STUDIES, parse_name, read_table
+from jaxvision.input_pipeline.readers.perception.files import STUDIES, parse_name
+from jaxvision.input_pipeline.readers.perception.tables import read_table
 
 CHOICES = ("left", "right", "equal")
 # What says which attribute was asked for, in the order of preference.
@@ -64,11 +65,20 @@ def read_votes(path: Path) -> Votes:
     notes = []
     if wrong:
         total = len(wrong) + len(table)
-        notes.append(f"left out {len(wrong)} of {total} votes in {path.name}: {wrong[0]}")
+        notes.append(
+            f"left out {len(wrong)} of {total} votes in {path.name}, whose choice is none of left, "
+            f"right and equal or whose photos are not two: {'; '.join(wrong[:3])}"
+        )
+    unknown = [name for name in attributes if name not in STUDIES.values()]
+    if asked == "study_id" and unknown:
+        notes.append(
+            f"{len(unknown)} study ids in {path.name} are none of Place Pulse's, and are taken as "
+            f"attributes: {', '.join(unknown[:5])}"
+        )
     return Votes(list(names), tuple(attributes), np.array(table, np.int32), cities, notes)
 
 
-def deal_votes(
+def split_votes_of(
     votes: Votes, splits: dict[str, Sequence[str]], attributes: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The votes inside each split; those across two splits would leak and are dropped.
@@ -88,30 +98,36 @@ def deal_votes(
     }
     for i, name in enumerate(votes.names):
         # Votes of one's own may call a photo by its file name.
-        found = known.get(name) or known.get(parse_name(Path(name).stem)[0])
-        if found:
-            split_of[i], row_of[i] = found
+        inside = known.get(name) or known.get(parse_name(Path(name).stem)[0])
+        if inside:
+            split_of[i], row_of[i] = inside
     asked = np.array([_place(attributes, name) for name in votes.attributes], np.int32)
     left, right, attribute, choice = votes.table.T
     unknown = (split_of[left] < 0) | (split_of[right] < 0)
     other = ~unknown & (asked[attribute] < 0)
     across = ~unknown & ~other & (split_of[left] != split_of[right])
+    absent = [name for name, split in zip(votes.names, split_of, strict=True) if split < 0]
+    unasked = [name for name in votes.attributes if name not in attributes]
     notes = [
         f"dropped {count.sum()} of {len(left)} votes: {why}"
         for count, why in (
-            (unknown, f"{(split_of < 0).sum()} photos they name are not in the data"),
-            (other, "on attributes that are not used"),
+            (unknown, f"{len(absent)} photos they name are not in the data ({_shown(absent)})"),
+            (other, f"on attributes that are not used ({_shown(unasked)})"),
             (across, "the two photos are in different splits"),
         )
         if count.any()
     ]
     keep = ~(unknown | other | across)
-    dealt = {}
+    split_votes = {}
     for s, split in enumerate(splits):
         own = keep & (split_of[left] == s)
         columns = (row_of[left], row_of[right], asked[attribute], choice)
-        dealt[split] = np.stack([column[own] for column in columns], axis=1)  # [V, 4]
-    return dealt, notes
+        split_votes[split] = np.stack([column[own] for column in columns], axis=1)  # [V, 4]
+    return split_votes, notes
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _place(names: Sequence[str], name: str) -> int:
@@ -133,10 +149,10 @@ def pairs(table: np.ndarray, attributes: int) -> tuple[np.ndarray, np.ndarray]:
     swapped = left > right
     ends = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
     choice = np.where(swapped & (choice < 2), 1 - choice, choice)
-    found, pair = np.unique(ends, axis=0, return_inverse=True)
-    counts = np.zeros((len(found), attributes, 3), np.float32)
+    counted, pair = np.unique(ends, axis=0, return_inverse=True)
+    counts = np.zeros((len(counted), attributes, 3), np.float32)
     np.add.at(counts, (pair.ravel(), attribute, choice), 1)
-    return found.astype(np.int32), counts
+    return counted.astype(np.int32), counts
 
 
 def ballots(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:

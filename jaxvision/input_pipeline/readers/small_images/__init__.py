@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks
+from jaxvision.input_pipeline import checks, pixels
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -66,6 +66,7 @@ def load(config) -> Dataset:
     """
     path = Path(config.data.path).expanduser()
     if config.data.tfds:
+        pixels.refuse_range(config.data.range, "TFDS' are of 8")
         return from_arrays(f"{config.data.tfds} of TFDS in {path}", *tfds_images.read(config, path))
     if not path.is_dir():
         raise UserError(
@@ -74,6 +75,7 @@ def load(config) -> Dataset:
         )
     for reader, name in ((idx, "idx files"), (cifar10, "CIFAR-10")):
         if reader.found(path):
+            pixels.refuse_range(config.data.range, f"those of {name} are of 8")
             return from_arrays(f"{path} ({name})", *reader.read(path))
     return image_folder.load(config, path)
 
@@ -99,25 +101,36 @@ def from_arrays(source: str, arrays: dict[str, Arrays], classes: Sequence[str]) 
                 f"but there are {len(classes)} classes"
             )
     digests = {split: [_digest(image) for image in images] for split, (images, _) in arrays.items()}
-    rows = {split: np.arange(len(found)) for split, found in digests.items()}
-    how = "its own splits"
+    rows = {split: np.arange(len(readable)) for split, readable in digests.items()}
+    method = "its own splits"
     if "train" in rows and "val" not in rows:
         rows = {**_cut_val(rows.pop("train")), **rows}
-        how += "; val = a tenth of train"
+        method += "; val = a tenth of train"
     origin = {split: arrays[split if split in arrays else "train"] for split in rows}
-    found = {split: digests[split if split in digests else "train"] for split in rows}
-    kept, notes = checks.drop_duplicates({s: [found[s][i] for i in rows[s]] for s in rows})
+    readable = {split: digests[split if split in digests else "train"] for split in rows}
+    kept, notes = checks.drop_duplicates({s: [readable[s][i] for i in rows[s]] for s in rows})
     splits = {}
     for split in SPLITS:
         if split in rows and kept[split]:
             chosen = rows[split][kept[split]]
             reader = ArrayReader(*origin[split], chosen)
             splits[split] = Split([f"{split}_{i:05d}" for i in chosen], reader, len(chosen))
-    parts = [(s, hashlib.sha256("".join(d).encode()).hexdigest()) for s, d in digests.items()]
-    key = fingerprint(["small images 1", *parts])
+    key = fingerprint(["small images 2", *classes, *_parts(digests, arrays)])
     shape = next(iter(shapes.values()))
     info = {"shape": list(shape), "classes": list(classes)}
-    return Dataset(f"{source} ({how})", splits, notes, info, key)
+    return Dataset(f"{source} ({method})", splits, notes, info, key)
+
+
+def _parts(digests: dict[str, list[str]], arrays: dict[str, Arrays]) -> list[str]:
+    """A hash of each split's images, and one of its labels: both are what a row holds."""
+    parts = []
+    for split, own in digests.items():
+        labels = np.ascontiguousarray(arrays[split][1], np.int32).tobytes()
+        hashes = (
+            hashlib.sha256(content).hexdigest() for content in ("".join(own).encode(), labels)
+        )
+        parts.append(" ".join((split, *hashes)))
+    return parts
 
 
 def _cut_val(rows: np.ndarray) -> dict[str, np.ndarray]:

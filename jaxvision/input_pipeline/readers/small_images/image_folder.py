@@ -6,7 +6,6 @@ photos/train/... photos/test/...    either of these, split already
 """
 
 import functools
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, images
+from jaxvision.input_pipeline import checks, folders, images
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -27,7 +26,7 @@ from jaxvision.input_pipeline.dataset import (
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-class Found(NamedTuple):
+class ImageFile(NamedTuple):
     """An image file: its path, name inside the folder, class ('' without) and split ('' open)."""
 
     path: Path
@@ -45,17 +44,20 @@ def load(config, path: Path) -> Dataset:
     size = config.data.image_size
     if size < 1:
         raise UserError(f"data.image_size is {size}: give the side of the images in pixels")
-    files = _find(path)
+    files, unused = _find(path)
     if not files:
         raise UserError(f"{path} holds no images ({', '.join(images.EXTENSIONS)})")
     classes = sorted({file.label for file in files} - {""})
     if classes and any(not file.label for file in files):
         loose = next(file.name for file in files if not file.label)
         raise UserError(f"{path} holds folders of classes and, beside them, {loose}: sort it in")
-    checked = checks.check_files([(str(file.path), "image") for file in files], path)
+    value_range = tuple(config.data.range)
+    listed = [(str(file.path), "image") for file in files]
+    checked = checks.check_files(listed, path, value_range)
     good = [(file, c.digest) for file, c in zip(files, checked, strict=True) if not c.error]
     problems = [f"{f.name}: {c.error}" for f, c in zip(files, checked, strict=True) if c.error]
     notes = checks.skip_problems(problems, len(files), str(path))
+    notes += checks.range_notes(checked, value_range) + folders.left_out(unused, path)
     splits = {split: [] for split in SPLITS}
     given = {file.split for file, _ in good} - {""}
     for file, digest in good:
@@ -64,15 +66,19 @@ def load(config, path: Path) -> Dataset:
         {split: [digest for _, digest in splits[split]] for split in splits}
     )
     splits = {s: [splits[s][i] for i in kept[s]] for s in splits if kept[s]}
-    read = functools.partial(_split, classes=classes, size=size, gray=config.data.gray)
+    read = functools.partial(
+        _split, classes=classes, size=size, gray=config.data.gray, value_range=value_range
+    )
     parts = [(s, file.name, digest) for s, rows in splits.items() for file, digest in rows]
-    how = "its folders" if given else "by name: train 0.8, val 0.1, test 0.1"
+    method = "its folders" if given else "by name: train 0.8, val 0.1, test 0.1"
     return Dataset(
-        source=f"{path} (images; split by {how})" if given else f"{path} (images; split {how})",
+        source=f"{path} (images; split by {method})"
+        if given
+        else f"{path} (images; split {method})",
         splits={split: read([file for file, _ in rows]) for split, rows in splits.items()},
         notes=[*notes, *dropped],
         info={"shape": [size, size, 1 if config.data.gray else 3], "classes": classes},
-        fingerprint=fingerprint(["image folder 1", size, config.data.gray, *parts]),
+        fingerprint=fingerprint(["image folder 2", size, config.data.gray, *classes, *parts]),
     )
 
 
@@ -104,20 +110,21 @@ class FolderReader(NamedTuple):
     labels: np.ndarray | None
     size: int
     gray: bool
+    value_range: tuple[float, ...]
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
-        image = fit(images.decode_image(self.files[i]), self.size, self.gray)
+        image = fit(images.decode_image(self.files[i], self.value_range), self.size, self.gray)
         row = {"image": image, "index": np.int32(i)}
         return row if self.labels is None else {**row, "label": self.labels[i]}
 
 
-def _split(files, classes, size, gray):
+def _split(files, classes, size, gray, value_range):
     labels = np.array([classes.index(f.label) for f in files], np.int32) if classes else None
-    reader = FolderReader([str(file.path) for file in files], labels, size, gray)
+    reader = FolderReader([str(file.path) for file in files], labels, size, gray, value_range)
     return Split([file.name for file in files], reader, len(files))
 
 
-def _split_of(file: Found, given: set[str]) -> str:
+def _split_of(file: ImageFile, given: set[str]) -> str:
     if not given:
         return hash_split(file.name, FRACTIONS)
     if file.split == "train" and "val" not in given:
@@ -125,37 +132,33 @@ def _split_of(file: Found, given: set[str]) -> str:
     return file.split
 
 
-def _find(path: Path) -> list[Found]:
-    folders = {folder.name: folder for folder in _folders(path)}
-    splits = [split for split in SPLITS if split in folders]
+def _find(path: Path) -> tuple[list[ImageFile], list[Path]]:
+    """The pictures, and what is left out."""
+    seen = set()
+    top = folders.read_folder(path, seen)
+    splits = folders.split_folders(top)
     if not splits:
-        return _find_classes(path, "")
-    return [found for split in splits for found in _find_classes(folders[split], split)]
+        return _find_classes(top, "", seen)
+    listed, unused = [], [p for level in top[1:] for p in level if p not in splits]
+    for place, split in splits.items():
+        files, left = _find_classes(folders.read_folder(place, seen), split, seen)
+        listed, unused = listed + files, unused + left
+    return listed, unused
 
 
-def _find_classes(folder: Path, split: str) -> list[Found]:
-    """Images directly in the folder, and those of each folder in it as a class."""
-    found = [Found(p, _name(split, "", p), "", split) for p in _files(folder)]
-    for inner in _folders(folder):
-        found += [Found(p, _name(split, inner.name, p), inner.name, split) for p in _files(inner)]
-    return found
+def _find_classes(
+    level: folders.Folder, split: str, seen: set[Path]
+) -> tuple[list[ImageFile], list[Path]]:
+    """Pictures directly in the folder, and those of each folder in it as a class."""
+    listed = [ImageFile(p, _name(split, "", p), "", split) for p in level.pictures]
+    unused = list(level.others)
+    for place in level.folders:
+        inner = folders.read_folder(place, seen)
+        label = place.name
+        listed += [ImageFile(p, _name(split, label, p), label, split) for p in inner.pictures]
+        unused += [*inner.folders, *inner.others]
+    return listed, unused
 
 
 def _name(split: str, label: str, path: Path) -> str:
     return "/".join(part for part in (split, label, path.name) if part)
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted((p for p in path.iterdir() if p.is_dir() and p.name[0] != "."), key=_natural)
-
-
-def _files(folder: Path) -> list[Path]:
-    """Image files, without the hidden ones (macOS puts a '._name.jpg' beside each)."""
-    paths = (p for p in folder.iterdir() if p.suffix.lower() in images.EXTENSIONS)
-    return sorted((p for p in paths if p.name[0] != "." and p.is_file()), key=_natural)
-
-
-def _natural(path: Path) -> list:
-    """Sorts img_2 before img_10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in parts]
