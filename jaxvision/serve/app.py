@@ -231,9 +231,10 @@ async def _one(service: Service, request: Request, data: bytes, kind: str, array
     count = pictures.pixels_of(data, limit)
     request.share.take(service.pixels, count)
     if len(data) <= SMALL_BYTES and count <= SMALL_BYTES:
-        picture = pictures.decode(data, limit)
+        picture = pictures.decode(data, limit, request.model.value_range)
     else:
-        picture = await service.in_thread(pictures.decode, data, limit)
+        decoded = functools.partial(pictures.decode, data, limit, request.model.value_range)
+        picture = await service.in_thread(decoded)
     prediction = await service.predict(request.model, picture)
     predictor = request.model.engine.predictor
     if kind == "json" and not arrays and not predictor.geojson:

@@ -170,7 +170,9 @@ class _Camera:
         with Share() as share:
             share.take(service.places, 1)
             share.take(service.pixels, pictures.pixels_of(frame.data, limit))
-            picture = await service.in_thread(pictures.decode, frame.data, limit)
+            picture = await service.in_thread(
+                pictures.decode, frame.data, limit, self.model.value_range
+            )
             prediction = await service.predict(self.model, picture)
             if self.smooth:
                 seconds = frame.time - self.last if self.last else 0.0

@@ -88,14 +88,14 @@ def check_pixels(height: int, width: int, limit: int) -> None:
         )
 
 
-def decode(data: bytes, limit: int) -> np.ndarray:
-    """The picture, uint8 [H, W, 3].
+def decode(data: bytes, limit: int, value_range: tuple[float, ...] = ()) -> np.ndarray:
+    """The picture, uint8 [H, W, 3]; `value_range` is the model's data.range.
 
     Raises:
       Refused: it is damaged, or of a kind that is not read (422).
     """
     try:
-        return decode_bytes(data, limit)
+        return decode_bytes(data, limit, value_range)
     except UserError as error:
         raise Refused(422, f"the picture cannot be read: {error}") from None
 

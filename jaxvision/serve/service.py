@@ -32,12 +32,14 @@ class Model:
       engine: the one that answers now.
       largest: {shape of an input: rows that a batch may have}.
       loaded: when, seconds since 1970.
+      value_range: config.data.range, of files with more than 8 bits.
       ready: whether its programs are compiled.
     """
 
     def __init__(self, name: str, config: ConfigDict | None, folder: str, engine: Any):
         self.name, self.config, self.folder = name, config, folder
         self.ready, self.loaded, self.batches = False, time.time(), None
+        self.value_range = tuple(config.data.range) if config else ()
         self.use(engine, {})
 
     def use(self, engine: Any, largest: dict[tuple[int, ...], int]) -> None:

@@ -20,7 +20,7 @@ from jaxvision.serve.models import Engine
 from jaxvision.serve.service import Model, Service, make_ready
 from jaxvision.task import Prediction, Predictor, Prepared
 
-SIDE = 8
+SIDE, LIMITS = 8, Limits()
 
 
 class Fake:
@@ -174,8 +174,9 @@ def png(pixels=None, kind="PNG"):
 
 def multipart(*files, boundary="xyz"):
     """A multipart body of (name, bytes), and its type."""
+    head = 'Content-Disposition: form-data; name="f"; filename='
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode()
+        f'--{boundary}\r\n{head}"{name}"\r\n\r\n'.encode()
         + data + b"\r\n"
         for name, data in files
     ]  # fmt: skip

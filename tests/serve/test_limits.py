@@ -10,8 +10,8 @@ import time
 import numpy as np
 
 from jaxvision.serve.limits import Limits
-from tests.serve.running import Fake, Running, multipart, picture, png, serve_fake, wait_until
 from jaxvision.serve.service import Model
+from tests.serve.running import Fake, Running, multipart, picture, png, serve_fake, wait_until
 
 
 def begin(running, body=None):
@@ -66,8 +66,8 @@ def test_a_request_past_its_deadline_is_refused_and_leaves_the_queue():
     fake = Fake()
     with serve_fake(fake, limits=Limits(deadline=0.3)) as running:
         fake.gate.clear()
-        first, second = begin(running), begin(running)
-        for connection in (first, second):
+        first = occupy(running)
+        for connection in (first, begin(running)):
             answer = connection.getresponse()
             assert answer.status == 503 and "no answer within 0.3 s" in answer.read().decode()
         fake.batches.clear()
@@ -94,7 +94,7 @@ def test_a_client_that_goes_away_frees_its_place():
     fake = Fake()
     with serve_fake(fake) as running:
         fake.gate.clear()
-        kept, *gone = [begin(running) for _ in range(6)]
+        kept, gone = occupy(running), [begin(running) for _ in range(5)]
         wait_until(lambda: in_work(running) == 6)
         for connection in gone:
             connection.close()
