@@ -95,9 +95,7 @@ class Running:
       port: where it listens.
     """
 
-    def __init__(
-        self, *served, limits=Limits(), token="", ready=True, background=lambda service: []
-    ):
+    def __init__(self, *served, limits=LIMITS, token="", ready=True, background=lambda service: []):
         self.service = Service(list(served), limits, token)
         if ready:
             for model in served:
