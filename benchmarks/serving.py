@@ -1,6 +1,6 @@
 """How many requests a second `--mode=serve` answers, and what it does when there are too many.
 
-    python -m benchmarks.serving                  # models of its own, barely trained; under 8 minutes
+    python -m benchmarks.serving                  # its own, barely trained models; under 8 minutes
     python -m benchmarks.serving --fer=workdir/fer --rat=workdir/rat --unet=workdir/unet
     python -m benchmarks.serving --parts=rates --seconds=2 --rounds=1
 
@@ -179,8 +179,8 @@ def rates(path: str, body: str, options: argparse.Namespace) -> list[dict]:
         serve, flask = row["serve"], row["flask"]
         print(
             f"{path} {clients:3d} clients: serve {serve['a_second']:7.1f}/s p50 "
-            f"{serve['p50_ms']:.1f} p99 {serve['p99_ms']:.1f} ms | flask {flask['a_second']:7.1f}/s "
-            f"p50 {flask['p50_ms']:.1f} p99 {flask['p99_ms']:.1f} ms | ratio {row['ratio']:.2f}",
+            f"{serve['p50_ms']:.1f} p99 {serve['p99_ms']:.1f} ms | flask {flask['a_second']:7.1f}/s"
+            f" p50 {flask['p50_ms']:.1f} p99 {flask['p99_ms']:.1f} ms | ratio {row['ratio']:.2f}",
             flush=True,
         )
     return told

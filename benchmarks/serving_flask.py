@@ -6,6 +6,7 @@ The model, and what is done to a picture before and after it, are those of `--mo
 """
 
 import argparse
+import logging
 
 import numpy as np
 from flask import Flask, Response, jsonify, request
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it tells of every full thread
     config = workdir.read_config(options.workdir)
     serve(make_app(open_engine(config, options.workdir)), port=options.port, host="127.0.0.1",
           threads=4)  # fmt: skip

@@ -140,10 +140,14 @@ def _shapes_of(prepare: Callable, height: int, width: int) -> list[tuple[int, ..
         return []
 
 
-def buckets(engine: Engine, shape: tuple[int, ...]) -> list[int]:
-    """Sizes of batches that inputs of a shape go in; the last is the largest."""
+def buckets(engine: Engine, shape: tuple[int, ...], batch_size: int) -> list[int]:
+    """Sizes of batches that inputs of a shape go in; the last is the largest.
+
+    Args:
+      batch_size: config.predict.batch_size, which none exceeds.
+    """
     pixels = CPU_PIXELS if engine.runs_on in ("cpu", "onnxruntime") else PIXELS
-    most = max(1, min(MOST_ROWS, pixels // (shape[0] * shape[1])))
+    most = min(MOST_ROWS, batch_size, pixels // (shape[0] * shape[1]))
     sizes = [batching.bucket(1, MOST_ROWS, engine.devices)]
     while 2 * sizes[-1] <= most:
         sizes.append(2 * sizes[-1])

@@ -118,7 +118,9 @@ async def _get_ready(service: Service, start: float, failed: Callable) -> None:
     """Compiles every model's programs; without them there is nothing to serve."""
     for model in service.models.values():
         try:
-            model.use(model.engine, await asyncio.to_thread(make_ready, model.engine))
+            model.use(
+                model.engine, await asyncio.to_thread(make_ready, model.engine, model.batch_size)
+            )
         except Exception as error:
             failed(error)
             return
@@ -140,7 +142,7 @@ async def _watch(service: Service, model: Model, every: float) -> None:
             if best in (None, model.engine.step):
                 continue
             engine = await asyncio.to_thread(models.open_engine, model.config, model.folder)
-            model.use(engine, await asyncio.to_thread(make_ready, engine))
+            model.use(engine, await asyncio.to_thread(make_ready, engine, model.batch_size))
             log.info("%s: step %d took the place of the one before", model.name, engine.step)
         except Exception:  # a checkpoint may go while it is read; the model stays as it is
             log.exception("%s: no better checkpoint could be loaded; trying again", model.name)

@@ -32,6 +32,7 @@ class Model:
       engine: the one that answers now.
       largest: {shape of an input: rows that a batch may have}.
       loaded: when, seconds since 1970.
+      batch_size: config.predict.batch_size.
       value_range: config.data.range, of files with more than 8 bits.
       ready: whether its programs are compiled.
     """
@@ -40,6 +41,7 @@ class Model:
         self.name, self.config, self.folder = name, config, folder
         self.ready, self.loaded, self.batches = False, time.time(), None
         self.value_range = tuple(config.data.range) if config else ()
+        self.batch_size = config.predict.batch_size if config else models.MOST_ROWS
         self.use(engine, {})
 
     def use(self, engine: Any, largest: dict[tuple[int, ...], int]) -> None:
@@ -118,12 +120,16 @@ class Service:
             raise Refused(422, str(error)) from None
 
 
-def make_ready(engine: Any) -> dict[tuple[int, ...], int]:
-    """Compiles the programs of an engine; returns {shape: rows that a batch may have}."""
+def make_ready(engine: Any, batch_size: int) -> dict[tuple[int, ...], int]:
+    """Compiles the programs of an engine; returns {shape: rows that a batch may have}.
+
+    Args:
+      batch_size: that none exceeds.
+    """
     largest = {}
     todo = []
     for shape in models.input_shapes(engine):
-        sizes = models.buckets(engine, shape)
+        sizes = models.buckets(engine, shape, batch_size)
         largest[shape] = sizes[-1]
         todo += [(size, *shape) for size in sizes]
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as threads:

@@ -37,7 +37,7 @@ def tiny_models(tmp_path_factory):
     folder, keep = tmp_path_factory.mktemp("tiny"), os.environ.get("JAXVISION_CACHE")
     os.environ["JAXVISION_CACHE"] = str(folder / "cache")
     try:
-        tiles = {"predict__tile": 128, "predict__overlap": 8}
+        tiles = {"predict__tile": 128, "predict__overlap": 8, "predict__batch_size": 1}
         save_run(folder / "buildings", tiny_config(**tiles))
         photos = write_folders(folder / "photos", 8)
         save_run(folder / "faces", tiny_faces(data__path=str(photos)))
@@ -71,7 +71,7 @@ class Process:
                 return
         raise AssertionError("".join(self.lines))
 
-    def wait_ready(self, seconds=120):
+    def wait_ready(self, seconds=240):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:

@@ -99,7 +99,7 @@ class Running:
         self.service = Service(list(served), limits, token)
         if ready:
             for model in served:
-                model.use(model.engine, make_ready(model.engine))
+                model.use(model.engine, make_ready(model.engine, model.batch_size))
                 model.ready = True
         self.limits, self.background = limits, background
 

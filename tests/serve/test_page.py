@@ -71,8 +71,8 @@ def engine_of(fake, task, record, arrays=None, **fields):
 def face(height, width):
     p = {"happy": 0.7, "sad": 0.2, "<b>odd</b>": 0.1}
     box = [width // 4, height // 4, width // 2, height // 2]
-    return {"width": width, "height": height,
-            "faces": [{"box": box, "score": 0.9, "label": "happy", "probabilities": p}]}  # fmt: skip
+    one = {"box": box, "score": 0.9, "label": "happy", "probabilities": p}
+    return {"width": width, "height": height, "faces": [one]}
 
 
 def outlines(prediction, place):
@@ -81,6 +81,7 @@ def outlines(prediction, place):
     return {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": shape}]}
 
 
+LOOKS = [{"x": 10 + 8 * t, "y": 10, "sides": [8, 16]} for t in range(4)]
 ANSWERS = {
     "classification": (face, {}),
     "segmentation": (
@@ -98,7 +99,7 @@ ANSWERS = {
         {},
     ),
     "attention": (
-        lambda h, w: {"glimpses": [{"x": 9 + 8 * t, "y": 9, "sides": [8, 16]} for t in range(4)],
+        lambda h, w: {"glimpses": LOOKS,
                       "locations": [[0, 0]] * 4, "psnr": [9.0, 11.0, 13.0, 14.0, 15.5]},
         {"arrays": lambda h, w: {"reconstructions": np.zeros((5, 8, 8, 1), np.uint8)}},
     ),

@@ -54,7 +54,7 @@ def test_no_program_is_compiled_once_the_server_is_ready(tiny_models):
 
     config = workdir.read_config(str(tiny_models["buildings"]))
     engine = models.open_engine(config, str(tiny_models["buildings"]))
-    largest = make_ready(engine)
+    largest = make_ready(engine, config.predict.batch_size)
     assert len(largest) == 4  # tiles of 96 and 128 pixels a side
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
@@ -63,7 +63,7 @@ def test_no_program_is_compiled_once_the_server_is_ready(tiny_models):
     for height, width in ((7, 9), (96, 97), (130, 64), (300, 1000), (128, 128), (511, 96)):
         inputs = engine.predictor.prepare(np.zeros((height, width, 3), np.uint8)).inputs
         most = largest[inputs.shape[1:]]
-        for size in models.buckets(engine, inputs.shape[1:]):
+        for size in models.buckets(engine, inputs.shape[1:], config.predict.batch_size):
             assert size <= most
             batch = np.resize(inputs, (size, *inputs.shape[1:]))
             assert np.asarray(engine.predict(batch)["probability"]).shape[0] == size
