@@ -1,99 +1,172 @@
 """Train, evaluate or use any of the systems: see README.md for the commands."""
 
+import os
+import signal
 import sys
+from collections.abc import Callable
+
+if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"stopped: SIGINT\n"), os._exit(130)))
 
 from absl import flags
 from ml_collections import config_flags
 
-from jaxvision import workdir
+from jaxvision import failures, workdir
+from jaxvision.check_config import check
 from jaxvision.errors import UserError
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "", "The run's folder.")
-flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate", "predict", "export_weights", "serve"], "The job."
-)
-flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "evaluate: examples to judge.")
-flags.DEFINE_string("input", "", "predict: a file, or a folder of them.")
-flags.DEFINE_integer("step", 0, "evaluate, predict: the checkpoint to use; 0: the best.")
-flags.DEFINE_string("host", "127.0.0.1", "serve: where to listen; others need --token_file.")
-flags.DEFINE_integer("port", 8000, "serve: where to listen; 0: a free one.")
-flags.DEFINE_string("token_file", "", "serve: holds the token that requests must have.")
-flags.DEFINE_float("reload", 0.0, "serve: seconds between looks for a better checkpoint; 0: never.")
-flags.DEFINE_integer("queue", 128, "serve: requests that may wait or be in work.")
-flags.DEFINE_float("deadline", 10.0, "serve: seconds until a request is answered or refused.")
-flags.DEFINE_string("output", "", "predict, export_weights: where to; '': into the workdir.")
+MODES = ("train", "evaluate", "predict", "export_weights", "serve")
+HELP = """\
+Trains, evaluates and uses five vision systems.
+
+  python main.py --config=configs/unet.py --workdir=workdir/unet       train; run again: resumes
+  python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
+  python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
+  python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
+  python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
+  python main.py --mode=serve --workdir=workdir/unet,workdir/fer       HTTP, a live camera, a page
+
+Every argument is --name=value:
+
+{flags}
+  --config=FILE[:VARIANT]  configs/unet.py, fer.py, scenes.py, perception.py, rat.py or ram.py;
+        left out: the config that the workdir was begun with
+  --config.FIELD=VALUE     any field of the config, as --config.train.epochs=50;
+        configs/common.py and the system's own file say what each is for
+
+docs/troubleshooting.md: exit codes, what a resumed run may change, what to do when something fails.
+"""
 
 
-def parse_flags(argv: list[str]) -> None:
+def define_flags() -> flags.FlagValues:
+    """Our flags, anew for each call of `main`."""
+    values = flags.FlagValues()
+    define = {"flag_values": values}
+    flags.DEFINE_string("workdir", "", "The run's folder.", **define)
+    flags.DEFINE_enum("mode", "train", MODES, "The job.", **define)
+    splits = ["train", "val", "test", "all"]
+    flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
+    flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
+    flags.DEFINE_integer(
+        "step", 0, "evaluate, predict: the checkpoint to use; 0: the best.", lower_bound=0, **define
+    )
+    flags.DEFINE_string(
+        "output", "", "predict, export_weights: where to; '': into the workdir.", **define
+    )
+    serve = (
+        (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
+        (flags.DEFINE_integer, "port", 8000, "where to listen; 0: a free one."),
+        (flags.DEFINE_string, "token_file", "", "holds the token that requests must have."),
+        (flags.DEFINE_float, "reload", 0.0, "seconds between looks for a better checkpoint."),
+        (flags.DEFINE_integer, "queue", 128, "requests that may wait or be in work."),
+        (flags.DEFINE_float, "deadline", 10.0, "seconds until a request is answered or refused."),
+    )
+    for add, name, default, about in serve:
+        add(name, default, f"serve: {about}", **define)
+    return values
+
+
+def help_text(values: flags.FlagValues) -> str:
+    """What --help shows."""
+    lines = []
+    for name in values:
+        flag = values[name]
+        known = getattr(flag.parser, "enum_values", None)
+        value = "|".join(known) if known else flag.flag_type().upper()
+        about = flag.help.split(">: ")[-1]  # absl puts the choices before it
+        lines.append(f"  --{name}={value}\n        {about} Default: {flag.default!r}.")
+    return HELP.format(flags="\n".join(lines))
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Whether the arguments ask for help, however they spell it."""
+    asked = {"help", "helpshort", "helpfull", "h", "?"}
+    return any(arg.startswith("-") and arg.lstrip("-").split("=")[0] in asked for arg in argv[1:])
+
+
+def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     """Parses argv. `--config` is a config file; without it, the workdir's config.json is used.
 
     Raises:
-      UserError: an unknown flag or config field, a wrong type, no workdir.
+      UserError: an unknown flag or config field, a wrong type or value, no workdir.
     """
+    define = {"flag_values": values, "sys_argv": argv}
     try:
-        FLAGS(argv, known_only=True)
+        values(argv, known_only=True)
         given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
         # Published weights can be exported without a run.
-        if not FLAGS.workdir and not (given and FLAGS.mode == "export_weights"):
+        if not values.workdir and not (given and values.mode == "export_weights"):
             raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
         if given:
-            config_flags.DEFINE_config_file("config")
+            config_flags.DEFINE_config_file("config", **define)
         else:
             # serve takes several folders; what is overridden concerns the first.
-            folder = FLAGS.workdir.split(",")[0] if FLAGS.mode == "serve" else FLAGS.workdir
-            config_flags.DEFINE_config_dict("config", workdir.read_config(folder))
-        rest = FLAGS(argv)
-        FLAGS.config.lock()
+            folder = values.workdir.split(",")[0] if values.mode == "serve" else values.workdir
+            config = workdir.read_config(folder)
+            config_flags.DEFINE_config_dict("config", config, **define)
+        rest = values(argv)
+        values.config.lock()
     except flags.Error as error:
         # Of a config file that raises, the message is a traceback, and its last line tells.
         told = str(error).strip().splitlines()[-1]
         raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a config file is a program, and may raise anything
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
+    check(values.config)
+    flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
 
 
-def run() -> None:
-    """Does what the flags ask; the heavy imports wait until the flags are known to be right."""
+def find_job(values: flags.FlagValues) -> Callable[[], None]:
+    """What the flags ask for; the heavy imports wait until the flags are known to be right."""
     workdir.keep_compiled_programs()
-    config, folder = FLAGS.config, FLAGS.workdir
-    if FLAGS.mode == "train":
+    config, folder = values.config, values.workdir
+    if values.mode == "train":
         from jaxvision.train import train
 
-        train(config, folder)
-    elif FLAGS.mode == "evaluate":
+        return lambda: train(config, folder)
+    if values.mode == "evaluate":
         from jaxvision.evaluate import evaluate_workdir
 
-        evaluate_workdir(config, folder, FLAGS.split, FLAGS.step)
-    elif FLAGS.mode == "predict":
+        return lambda: evaluate_workdir(config, folder, values.split, values.step)
+    if values.mode == "predict":
         from jaxvision.predict import predict_files
 
-        predict_files(config, folder, FLAGS.input, FLAGS.output, FLAGS.step)
-    elif FLAGS.mode == "serve":
+        return lambda: predict_files(config, folder, values.input, values.output, values.step)
+    if values.mode == "serve":
         from jaxvision.serve.server import Options, serve
 
-        serve(config, folder, Options(**{name: FLAGS[name].value for name in Options._fields}))
-    else:
-        from jaxvision.export.encoder_weights import export_weights
+        options = Options(*(values[name].value for name in Options._fields))
+        return lambda: serve(config, folder, options)
+    from jaxvision.export.encoder_weights import export_weights
 
-        export_weights(config, folder, FLAGS.output)
+    return lambda: export_weights(config, folder, values.output)
 
 
 def main(argv: list[str]) -> int:
-    """Runs and returns the exit code: 0, 2 for a user's mistake, 1 for a run that diverged."""
+    """Runs and returns the exit code, which docs/troubleshooting.md lists.
+
+    May be called any number of times in a process.
+    """
     try:
-        parse_flags(argv)
-        run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+        values = define_flags()
+        if wants_help(argv):
+            print(help_text(values))
+            return 0
+        parse_flags(argv, values)
+        job = find_job(values)
+        if __name__ == "__main__":  # imports are over; in them an exception would not come through
+            failures.listen()
+        job()
+    except failures.KNOWN as error:
+        code, line = failures.told(error)
+        print(line, file=sys.stderr)
+        return code
     return 0
 
 

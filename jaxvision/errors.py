@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""What a user's mistake raises."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line that says what was wrong, with the value, and what to do. `main.py`
     prints it without a traceback and exits with code 2.
     """
+
+
+class FileError(UserError):
+    """One of the user's files cannot be read; others may be, so work on several goes on."""

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision import logs
+from jaxvision import logs, memory
+from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.task import Measured
+from jaxvision.task import Measured, Report
 from jaxvision.trained import load_trained
 
 
@@ -71,6 +72,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
     size = batch_size(config)
     trained = load_trained(config, workdir, step)
     model, report = trained.task.model, trained.task.report
+    memory.refuse_pictures(config, "eval.batch_size", size)
     dataset = report.adapt(loader.load_dataset(config))
     logs.describe_data(dataset)
     if split == "all":
@@ -80,22 +82,36 @@ def evaluate_workdir(config: ConfigDict, workdir: str, split: str, step: int = 0
             f"--split={split}: {dataset.source} has only {', '.join(dataset.splits)}; "
             "choose one of them, or --split=all"
         )
+    memory.refuse_batch(dataset.splits[split], "eval.batch_size", size)
     feed = loader.open_feed(dataset, split, config, trained.mesh)
     measured = measure(jax.jit(model.metrics), trained.variables, feed, size, config.seed)
     values = report.metrics(measured, trained.fitted)
     tables = report.tables(measured, trained.fitted)
-    logs.write_evaluation(
-        workdir, split, trained.step, feed.split.examples, values, tables, report.headline
-    )
+    data = logs.about_data(dataset, config, workdir)
+    result = logs.Evaluation(split, trained.step, feed.split.examples, data, values, tables)
+    logs.say_evaluation(result, report.headline)
     rows = figure_rows(feed, config.eval.figure_rows)
-    key = jax.random.key(config.seed)
-    drawn = report.draw(trained.variables, rows, key, trained.fitted)
-    for name, image in {**drawn, **report.figures(measured, trained.fitted)}.items():
-        logs.save_figure(workdir, f"{split}_{name}", trained.step, image)
+    drawn = draw(report, trained.variables, rows, config.seed, trained.fitted)
+    figures = {**drawn, **report.figures(measured, trained.fitted)}
+    try:
+        logs.write_evaluation(workdir, result)
+        for name, image in figures.items():
+            logs.save_figure(workdir, f"{split}_{name}", trained.step, image)
+    except OSError as error:
+        say(f"not written: evaluation.json and figures, as {workdir}: {error.strerror or error}")
+
+
+def draw(
+    report: Report, variables: Any, rows: dict[str, np.ndarray], seed: int, fitted: dict[str, float]
+) -> dict[str, np.ndarray]:
+    """{name: picture} of rows; nothing where there are none (`eval.figure_rows=0`)."""
+    return report.draw(variables, rows, jax.random.key(seed), fitted) if rows else {}
 
 
 def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:
-    """`count` rows of a split, spread over it, always the same: host arrays."""
+    """`count` rows of a split, spread over it, always the same: host arrays; {} for 0."""
+    if not count:
+        return {}
     size = len(feed.split.names)
     return loader.host_rows(feed, np.linspace(0, size - 1, min(count, size)).astype(int))
 

@@ -1,23 +1,24 @@
 """What a run writes: metrics.jsonl, TensorBoard, figures; the only file that imports clu."""
 
+import contextlib
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from clu import parameter_overview
+from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxvision import wandb_log
 from jaxvision.console import duration, say, table
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.visualize.gif import FILM_FPS, write_gif
-from jaxvision.workdir import write_json
+from jaxvision.workdir import overrides, write_json
 
 
 def write_parameters(workdir: str | Path, params: Any) -> None:
@@ -146,23 +147,70 @@ def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) ->
         Image.fromarray(image).save(folder / f"{name}_{step}.png")
 
 
-def write_evaluation(
-    workdir: str | Path,
-    split: str,
-    step: int,
-    examples: int,
-    metrics: dict[str, float],
-    tables: dict[str, list[dict[str, Any]]],
-    headline: Sequence[str],
-) -> None:
-    """Prints the tables and `<split>: metrics`, those of `headline`; writes evaluation.json."""
-    record = {"split": split, "step": step, "examples": examples, "metrics": metrics}
-    if tables:
-        record["tables"] = tables
-    write_json(Path(workdir) / "evaluation.json", record)
-    for name, rows in tables.items():
+class Evaluation(NamedTuple):
+    """What evaluation.json holds.
+
+    Attributes:
+      split: of the data.
+      step: the checkpoint's.
+      examples: how many were judged.
+      data: what `about_data` tells.
+      metrics: {name: value}.
+      tables: of `Report.tables`.
+    """
+
+    split: str
+    step: int
+    examples: int
+    data: dict[str, Any]
+    metrics: dict[str, float]
+    tables: dict[str, list[dict[str, Any]]]
+
+
+def about_data(dataset: Dataset, config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Which data were judged, and what of the config was another than the run's."""
+    path = config.data.get("path", "")
+    return {
+        "source": dataset.source,
+        "path": os.path.abspath(os.path.expanduser(path)) if path else "",
+        "fingerprint": dataset.fingerprint,
+        "config": overrides(config, workdir),
+    }
+
+
+def say_evaluation(result: Evaluation, headline: Sequence[str]) -> None:
+    """Prints the tables and `<split>: metrics`, those of `headline`."""
+    for name, rows in result.tables.items():
         _say_rows(name, rows)
-    say(f"{split}: {table(metrics, headline)}  ({examples} examples, step {step})")
+    say(
+        f"{result.split}: {table(result.metrics, headline)}  "
+        f"({result.examples} examples, step {result.step})"
+    )
+
+
+def write_evaluation(workdir: str | Path, result: Evaluation) -> None:
+    """Writes evaluation.json; an earlier one goes to evaluations/<split>_<step>_<number>.json.
+
+    Raises:
+      OSError: the workdir cannot be written.
+    """
+    record = result._asdict()
+    if not result.tables:
+        del record["tables"]
+    path = Path(workdir) / "evaluation.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        earlier = json.loads(path.read_text())
+        if earlier != json.loads(json.dumps(record)):
+            _keep(earlier, path.with_name("evaluations"))
+    write_json(path, record)
+
+
+def _keep(record: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    name, number = f"{record.get('split')}_{record.get('step')}", 1
+    while (folder / f"{name}_{number}.json").exists():
+        number += 1
+    write_json(folder / f"{name}_{number}.json", record)
 
 
 def _say_rows(name: str, rows: list[dict[str, Any]]) -> None:
@@ -180,15 +228,18 @@ def _say_rows(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
+    """Drops the records of later steps, and whatever is no record: a line that a kill cut short."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
+    kept, odd = [], 0
+    for line in path.read_bytes().splitlines():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:  # the line that a kill cut short
-            sys.stderr.write(f"{path}: dropped an unfinished line\n")
+                kept.append(line + b"\n")
+        except (ValueError, TypeError, KeyError):
+            odd += 1
+    if odd:
+        say(f"note: {path}: dropped {odd} lines that are no records")
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
+    temporary.write_bytes(b"".join(kept))
     temporary.replace(path)

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision.console import duration, say
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError, UserError
 from jaxvision.input_pipeline.folders import in_order, left_out, read_folder
 from jaxvision.input_pipeline.images import decode_image
 from jaxvision.input_pipeline.parallel import cpu_threads, in_threads
@@ -128,7 +128,7 @@ def _read(work: Work, path: Path) -> _Picture:
     try:
         pixels = decode_image(path, work.value_range)
         return _Picture(path, pixels, work.predictor.prepare(pixels))
-    except UserError as error:
+    except FileError as error:
         return _Picture(path, None, NOTHING, str(error))
 
 
@@ -144,7 +144,7 @@ def _finish(work: Work, picture: _Picture, outputs: dict[str, np.ndarray]) -> di
 def _stream(work: Work, path: Path) -> dict[str, Any]:
     try:
         return work.predictor.stream(work.apply, path, work.output, work.fitted)
-    except UserError as error:
+    except FileError as error:
         return {"file": str(path), "error": str(error)}
 
 

@@ -9,16 +9,19 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision import logs, optimizers
+from jaxvision import logs, memory, optimizers
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import Dataset, training_split
+from jaxvision.models import encoder_options, encoders
 from jaxvision.sharding import replicated
 from jaxvision.task import Task
 from jaxvision.tasks import find_task
 from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
 from jaxvision.trained import trained_variables
+
+ONLY_STAGES = ("segmentation", "perception")  # tasks that not every classifier is an encoder for
 
 
 class Run(NamedTuple):
@@ -35,12 +38,32 @@ class Run(NamedTuple):
     metrics: Callable  # the task's, jitted
 
 
+def check_ahead(config: ConfigDict, fresh: bool) -> None:
+    """Finds what is bound to fail before any data is read, which may take long.
+
+    Args:
+      config: the run's.
+      fresh: whether this run begins: a resumed one needs no weights to begin from.
+
+    Raises:
+      UserError: more memory than there is would be needed, or the encoder cannot be made.
+    """
+    memory.refuse_pictures(config, "batch_size", config.batch_size)
+    memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
+    if "encoder" in config.model:
+        known = encoders.ENCODERS if config.task in ONLY_STAGES else encoders.CLASSIFIERS
+        encoder_options.check(config, known, fresh)
+
+
 def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> Run:
     """Puts together what a config, its data and the devices determine.
 
     Raises:
       UserError: unknown task, model or metric.
     """
+    memory.refuse_batch(training_split(dataset), "batch_size", config.batch_size)
+    if "val" in dataset.splits:
+        memory.refuse_batch(dataset.splits["val"], "eval.batch_size", config.eval.batch_size)
     task = find_task(config, dataset.info)
     dataset = task.report.adapt(dataset)
     steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
@@ -64,7 +87,9 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
     row = training_split(run.dataset).read(0)
     batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
     key = jax.random.key(run.config.seed)
-    variables = jax.jit(model.init)(key, batch)
+    init = jax.jit(model.init).trace(key, batch)
+    memory.refuse_model(sum(a.size for a in jax.tree.leaves(init.out_info)))
+    variables = init.lower().compile()(key, batch)
     if run.checkpoints.newest() is None:
         variables = model.load_weights(variables)
         if run.config.init_from:
@@ -108,20 +133,24 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
     """
     state = initial_state(run, make_optimizer(run))
     _check_best_metric(run, state)
-    newest = run.checkpoints.newest()
-    if newest is None:
+    if not run.checkpoints.steps():
         _describe(run, state)
         data = {"info": run.dataset.info, "fingerprint": run.dataset.fingerprint}
         return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
-    notes = run.checkpoints.notes(newest)
+
+    def load(step):
+        return run.checkpoints.notes(step), run.checkpoints.restore(step, state)
+
+    newest_first = run.checkpoints.steps()[::-1]
+    step, (notes, state), damaged = run.checkpoints.first_intact(newest_first, load)
     if notes["fingerprint"] != run.dataset.fingerprint:
         raise UserError(
             f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
             "bring them back, or use another --workdir"
         )
-    state = run.checkpoints.restore(newest, state)
+    run.checkpoints.set_aside(damaged)
     _describe(run, state)
-    say(f"resumed from step {newest} of {run.total_steps}")
+    say(f"resumed from step {step} of {run.total_steps}")
     return state, notes
 
 

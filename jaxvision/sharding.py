@@ -17,6 +17,11 @@ def make_mesh(batch_sizes: dict[str, int]) -> Mesh:
     Raises:
       UserError: a batch size does not divide among the devices.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"{jax.process_count()} hosts share this program: one host alone can be used, with all "
+            "its devices"
+        )
     devices = jax.local_devices()
     for key, size in batch_sizes.items():
         if size < 1 or size % len(devices):

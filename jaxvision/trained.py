@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxvision import batching
 from jaxvision import workdir as workdir_lib
-from jaxvision.checkpoint import Checkpoints, open_checkpoints
+from jaxvision.checkpoint import open_checkpoints
 from jaxvision.errors import UserError
 from jaxvision.sharding import make_mesh, replicated, shard_batch
 from jaxvision.task import Task
@@ -48,9 +48,8 @@ def load_trained(config: ConfigDict, workdir: str, step: int = 0) -> Trained:
         model.
     """
     workdir_lib.check_model(config, workdir)
-    checkpoints, step = _choose_step(config, workdir, step)
-    notes, mesh = checkpoints.notes(step), make_mesh({})
-    variables = _variables(checkpoints, step, config.train.ema_decay, mesh)
+    mesh = make_mesh({})
+    step, (notes, variables) = _first_intact(config, workdir, step, mesh)
     return Trained(find_task(config, notes["info"]), variables, notes["fitted"], step, mesh)
 
 
@@ -61,26 +60,31 @@ def trained_variables(workdir: str, mesh: Mesh) -> dict[str, Any]:
       UserError: nothing was trained there.
     """
     config = workdir_lib.read_config(workdir)
-    checkpoints, step = _choose_step(config, workdir, 0)
-    return _variables(checkpoints, step, config.train.ema_decay, mesh)
+    return _first_intact(config, workdir, 0, mesh)[1][1]
 
 
-def _choose_step(config: ConfigDict, workdir: str, step: int) -> tuple[Checkpoints, int]:
+def _first_intact(
+    config: ConfigDict, workdir: str, step: int, mesh: Mesh
+) -> tuple[int, tuple[dict[str, Any], dict[str, Any]]]:
+    """(step, (notes, variables)) of the step asked for, or of the best one that can be read."""
     checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
     kept = checkpoints.steps()
     if not kept:
         raise UserError(f"workdir {workdir!r} holds no checkpoint yet: train there first")
-    step = step or checkpoints.best()
-    if step not in kept:
+    if step and step not in kept:
         raise UserError(
             f"--step={step}: {workdir} keeps only {', '.join(map(str, kept))}; choose one of them "
             "(checkpoint.keep_every_steps keeps more)"
         )
-    return checkpoints, step
 
+    def load(step):
+        saved = checkpoints.restore_as_saved(step, replicated(mesh))
+        return checkpoints.notes(step), eval_variables(saved, config.train.ema_decay)
 
-def _variables(checkpoints: Checkpoints, step: int, ema_decay: float, mesh: Mesh) -> dict[str, Any]:
-    return eval_variables(checkpoints.restore_as_saved(step, replicated(mesh)), ema_decay)
+    best = checkpoints.best()
+    others = [other for other in reversed(kept) if other != best]
+    step, loaded, _ = checkpoints.first_intact([step] if step else [best, *others], load)
+    return step, loaded
 
 
 def make_apply(trained: Trained, batch_size: int) -> Callable[[Iterable], Iterator]:

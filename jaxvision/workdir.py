@@ -17,7 +17,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.cache import cache_dir
+from jaxvision.check_config import flatten
 from jaxvision.errors import UserError
+from jaxvision.saved_config import over_defaults
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
 # how the same batches reach the device, and how its results are used. Ends with '.': all below it.
@@ -35,6 +37,7 @@ RESUME_MAY_CHANGE = (
     "early_stop_epochs",
     "predict.",
 )
+FINISHED = "finished.json"
 BEGUN = "begun"  # the entry of config.json that is no field of the config
 
 
@@ -54,7 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_config(workdir: str) -> ConfigDict:
-    """The config that a run was begun with.
+    """The config that a run was begun with, over today's defaults for fields that came since.
 
     Raises:
       UserError: the folder or its config.json is missing or not readable.
@@ -70,10 +73,13 @@ def read_config(workdir: str) -> ConfigDict:
         )
     try:
         fields = json.loads(path.read_text())
-        fields.pop(BEGUN, None)
-        return ConfigDict(_tuples(fields))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): restore it or begin anew") from error
+    except (ValueError, OSError) as error:  # UnicodeDecodeError is a ValueError
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid JSON ({reason}): restore it or begin anew") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} holds no config, but {fields!r:.40}: restore it or begin anew")
+    fields.pop(BEGUN, None)
+    return over_defaults(_tuples(fields), os.fspath(path))
 
 
 def _tuples(value: Any) -> Any:
@@ -115,8 +121,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def check_same_run(config: ConfigDict, workdir: str) -> None:
-    """Checks that `config` goes on with the run in `workdir`, if one was begun there.
+def check_same_run(config: ConfigDict, workdir: str) -> bool:
+    """Checks that `config` goes on with the run in `workdir`; whether one was begun there.
 
     Raises:
       UserError: model, data, optimizer or seed differ from those that the run was begun with.
@@ -130,6 +136,34 @@ def check_same_run(config: ConfigDict, workdir: str) -> None:
                 f"{workdir} was begun with another config ({'; '.join(refused)}): "
                 "use these values, or another --workdir"
             )
+    return path.exists()
+
+
+def has_finished(config: ConfigDict, workdir: str) -> bool:
+    """Whether the run was trained, tested and drawn for as long as `config` says."""
+    folder = Path(workdir)
+    try:
+        length = json.loads((folder / FINISHED).read_text())
+    except (OSError, ValueError):
+        return False
+    return length == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
+
+
+def note_finished(config: ConfigDict, workdir: str) -> None:
+    """Remembers for `has_finished` that all was done."""
+    write_json(Path(workdir) / FINISHED, _length(config))
+
+
+def _length(config: ConfigDict) -> dict[str, Any]:
+    """What decides when a run is over."""
+    train = {f"train.{name}": config.train[name] for name in ("epochs", "steps")}
+    return {**train, "early_stop_epochs": config.early_stop_epochs}
+
+
+def overrides(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """{field: value} in which a config differs from that of the workdir."""
+    own, given = flatten(read_config(workdir)), flatten(config)
+    return {name: value for name, value in given.items() if own.get(name) != value}
 
 
 def check_model(config: ConfigDict, workdir: str) -> None:

@@ -1,5 +1,6 @@
 """Fixtures for every test: a cache of its own, and the real data where it is present."""
 
+import functools
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,14 @@ def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("JAXVISION_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def call(capfd):
+    """call(*arguments): main.py in this process, (exit code, stdout, lines of stderr)."""
+    from tests.command import call_main
+
+    return functools.partial(call_main, capfd)
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import collections
 import functools
 import importlib
 import os
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -259,6 +261,25 @@ def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str,
     return read(row_of(int(position)))
 
 
+def _without_interrupts(batches: Any) -> Iterator[Any]:
+    """Iterates; decoding processes, which are started on the way, never hear of Ctrl-C.
+
+    A terminal sends it to them as well: they would die before this process could save. What a
+    thread blocks is blocked in the processes that it starts.
+    """
+    resource_tracker.ensure_running()  # which unblocks the signal once it has started
+    batches, end = iter(batches), object()
+    while True:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            batch = next(batches, end)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if batch is end:
+            return
+        yield batch
+
+
 def _streamed(
     feed: Feed, row_of: Callable[[int], int], batch_size: int, start: int, stop: int
 ) -> Iterator[Any]:
@@ -278,7 +299,7 @@ def _streamed(
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         batches = batches.mp_prefetch(options)
     ahead = collections.deque()
-    for batch in batches:
+    for batch in _without_interrupts(batches):
         ahead.append(shard_batch(feed.mesh, batch))
         if len(ahead) > DEVICE_BATCHES_AHEAD:
             yield ahead.popleft()

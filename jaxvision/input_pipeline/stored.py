@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError, UserError
 from jaxvision.input_pipeline import tiff
 
 # The decoders by content, not by extension. Others stay off: EPS for one would run Ghostscript.
@@ -60,7 +60,7 @@ def reasons(path: str | Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
-        raise UserError(f"{path}: {_reason(error)}" if path else _reason(error)) from error
+        raise FileError(f"{path}: {_reason(error)}" if path else _reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
@@ -84,13 +84,13 @@ def load(
       reduced: a JPEG may be decoded at a fraction of its size, but at least at this (W, H).
 
     Raises:
-      UserError: another kind of file, too large, or of several frames or pages.
+      FileError: another kind of file, too large, or of several frames or pages.
       Exception: of many kinds, for a damaged file.
     """
     head = source[:16] if isinstance(source, bytes) else _first_bytes(source)
     if head[4:8] == b"ftyp" and head[8:11] in _PHONE_KINDS:
         kind = _PHONE_KINDS[head[8:11]]
-        raise UserError(f"{kind}, which is not read: save or export it as JPEG or PNG")
+        raise FileError(f"{kind}, which is not read: save or export it as JPEG or PNG")
     page = tiff.open_page(source) if head[:4] in tiff.MAGIC else None
     if page:
         _check_size(page.width, page.height, max_pixels)
@@ -139,13 +139,13 @@ def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise UserError(f"{width} x {height} pixels, over the limit of {max_pixels:,}")
+        raise FileError(f"{width} x {height} pixels, over the limit of {max_pixels:,}")
 
 
 def _refuse_frames(image: Image.Image) -> None:
     # A JPEG of several pictures (MPO) holds previews and maps of depth behind the photograph.
     if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
-        raise UserError(
+        raise FileError(
             f"a {image.format} of {image.n_frames} frames: save the one to use as a file of its own"
         )
 
@@ -172,7 +172,7 @@ def _with_gdal(source: str | Path | bytes, page: tiff.Page) -> Stored | None:
     source = source if isinstance(source, bytes) else Path(source)
     why = f"a TIFF of {page.samples} bands of {page.bits} bits"
     if page.photometric == 3 or page.index:
-        raise UserError(f"{why}; save it as 8-bit RGB")
+        raise FileError(f"{why}; save it as 8-bit RGB")
     values = turned(tiff.read_with_gdal(source, page, why), page.orientation)
     image, inverted = None, page.white_is_zero
     if values.dtype == np.uint8 and page.declared is None and page.bits == 8:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError
 
 EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 30.0  # where a file does not tell
@@ -18,7 +18,7 @@ SLACK = 0.01
 LOOSE_SLACK = 0.1  # where only the file as a whole declares its length, sound included
 
 
-class CutShort(UserError):
+class CutShort(FileError):
     """A film that ends before its time; `frames` of it were decoded, and are good."""
 
     def __init__(self, message: str, frames: int):
@@ -57,12 +57,12 @@ def require_av():
     """The module `av`.
 
     Raises:
-      UserError: it is not installed.
+      FileError: it is not installed.
     """
     try:
         import av
     except ImportError as error:
-        raise UserError('films need PyAV: pip install -e ".[video]"') from error
+        raise FileError('films need PyAV: pip install -e ".[video]"') from error
     return av
 
 
@@ -77,7 +77,7 @@ def read_video(path: str | os.PathLike) -> tuple[float, Iterator[np.ndarray]]:
       rotation says; the file stays open until the iterator ends or is closed.
 
     Raises:
-      UserError: PyAV is not installed; '<path>: <reason>' for a file that is missing or no film,
+      FileError: PyAV is not installed; '<path>: <reason>' for a file that is missing or no film,
         CutShort, from the iterator and after the last good frame, for one that is damaged from
         there on, or that ends before the length which its file declares.
     """
@@ -86,10 +86,10 @@ def read_video(path: str | os.PathLike) -> tuple[float, Iterator[np.ndarray]]:
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{path}: {_reason(error)}") from error
+        raise FileError(f"{path}: {_reason(error)}") from error
     if not container.streams.video:
         container.close()
-        raise UserError(f"{path}: holds no video stream")
+        raise FileError(f"{path}: holds no video stream")
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate
@@ -101,7 +101,7 @@ def until_cut(frames: Iterator[np.ndarray], problems: list[str]) -> Iterator[np.
     """The frames up to where a film ends before its time; what is wrong then joins `problems`.
 
     Raises:
-      UserError: as `read_video`, where not one frame could be decoded.
+      FileError: as `read_video`, where not one frame could be decoded.
     """
     try:
         yield from frames
@@ -151,7 +151,7 @@ def _frames(av, container, stream, path: Path, declared: Declared) -> Iterator[n
         whole = f" of about {declared.about()}" if declared.about() > count else ""
         raise CutShort(f"{path}: damaged or cut short after {count}{whole} frames{reason}", count)
     if not count:
-        raise UserError(f"{path}: holds no frame")
+        raise FileError(f"{path}: holds no frame")
 
 
 def _pixels(frame) -> np.ndarray:
@@ -183,13 +183,13 @@ def sample_frames(
       what `convert` made of them, in order.
 
     Raises:
-      UserError: as `read_video`.
+      FileError: as `read_video`.
     """
     av, path, samples = require_av(), Path(path), []
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise UserError(f"{path}: holds no video stream")
+                raise FileError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             keys = sorted(e.timestamp for e in stream.index_entries if e.is_keyframe)
@@ -204,7 +204,7 @@ def sample_frames(
     except (av.FFmpegError, OSError) as error:
         if samples:  # damaged from there on
             return samples
-        raise UserError(f"{path}: {_reason(error)}") from error
+        raise FileError(f"{path}: {_reason(error)}") from error
     return _thinned_pass(path, count, convert)
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError
 from jaxvision.input_pipeline import images, pixels, tiff
 from jaxvision.input_pipeline.tiff import GDAL_OPTIONS
 
@@ -74,11 +74,11 @@ def open_rows(path: Path, value_range: Sequence[float] = ()) -> Iterator[ImageRo
       value_range: `data.range`, as of `images.decode_image`.
 
     Raises:
-      UserError: no such file, no picture, pixels that are no colours, truncated or damaged. Where
+      FileError: no such file, no picture, pixels that are no colours, truncated or damaged. Where
         the picture is read by window, `read` is what raises the last two.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give the path of an image")
+        raise FileError(f"{path}: no such file; give the path of an image")
     with contextlib.ExitStack() as stack:
         dataset = _open_dataset(path, stack)
         if dataset is None:
@@ -127,7 +127,7 @@ def _header(path: Path) -> _Header:
     """What the file says before its pixels are decoded.
 
     Raises:
-      UserError: it holds several pages.
+      FileError: it holds several pages.
     """
     with open(path, "rb") as file:
         is_tiff = file.read(4) in tiff.MAGIC
@@ -175,7 +175,7 @@ def _by_window(
     with images.reasons(path):
         bands = [band + 1 for band in tiff.colour_bands(*tiff.declared_colours(dataset))]
     if dataset.colorinterp[0].name == "palette":
-        raise UserError(f"{path}: a palette of colours; convert it: gdal_translate -expand rgb")
+        raise FileError(f"{path}: a palette of colours; convert it: gdal_translate -expand rgb")
     height, width = dataset.height, dataset.width
     span = _range(dataset, page)
     brightest, outside = 0, 0
@@ -187,7 +187,7 @@ def _by_window(
             rows = dataset.read(bands, window=window)  # [bands, rows, width]
         except rasterio.errors.RasterioError as error:
             reason = " ".join(str(error.__cause__ or error).split())
-            raise UserError(f"{path}: truncated or damaged ({reason}); copy it again") from error
+            raise FileError(f"{path}: truncated or damaged ({reason}); copy it again") from error
         if rows.dtype == np.uint16:
             brightest = max(brightest, int(rows.max()))
             if stated:

@@ -73,6 +73,38 @@ def _layers_before(layer: str, name: str, order: list[str]) -> tuple[str, ...]:
     return tuple(order[: order.index(layer)])
 
 
+def check(config: ConfigDict, known: dict[str, Callable], fresh: bool) -> None:
+    """Finds, before any data is read, what of an encoder cannot be; fetches its weights.
+
+    Args:
+      config: as for `make`.
+      known: as for `make`.
+      fresh: whether a run begins, whose weights must be had and whose fields must mean something.
+
+    Raises:
+      UserError: as `make`'s, a width or attention that the encoder has no place for, weights that
+        cannot be had.
+    """
+    encoder, options = make(config, known), config.model.encoder
+    stages = len(getattr(encoder.model, "filters", None) or encoder.model.repeats)
+    given = len(config.model.get("attention", ()))
+    if given > stages:
+        raise UserError(
+            f"model.attention has {given} entries, but {encoder.name!r} has {stages} stages: "
+            "give one for each, or fewer"
+        )
+    if not fresh:
+        return
+    # The tiny ones, for trying out a config, stand in for any.
+    if options.width != 1.0 and encoder.name != "mobilenet_v2" and "_tiny" not in encoder.name:
+        raise UserError(
+            f"model.encoder.width={options.width:g} means nothing for {encoder.name!r}, which has "
+            "one width: set model.encoder.width=1.0"
+        )
+    if encoder.weights:
+        pretrained.require(encoder.weights, encoder.name, encoder.model)
+
+
 def load_weights(encoder: Encoder, variables: dict[str, Any]) -> dict[str, Any]:
     """`variables` of the whole network with the published or saved weights under 'encoder'.
 

@@ -61,7 +61,8 @@ def fetch(name, model, with_top):
         keras_model = application(**options)
     except Exception as e:  # keras raises a bare Exception when a download fails
         raise UserError(
-            f"could not fetch the ImageNet weights of {name!r} ({e}); {WAYS_OUT}"
+            f"could not fetch the ImageNet weights of {name!r}, for which the network is needed "
+            f"({' '.join(str(e).split())}); {WAYS_OUT}"
         ) from e
     return from_model(keras_model)
 
@@ -103,7 +104,10 @@ def _import_keras():
     try:
         import keras
     except ImportError as e:
-        raise UserError(f"ImageNet weights need keras: {INSTALL}; or {WAYS_OUT}") from e
+        raise UserError(
+            f"model.encoder.weights: ImageNet weights need keras, and the network when they are "
+            f"first used: {INSTALL}; or {WAYS_OUT}"
+        ) from e
     return keras
 
 

@@ -73,6 +73,18 @@ def load(weights, name, model, variables, keep=(), new=()):
     return fit(variables, arrays, name, weights, keep)
 
 
+def require(weights, name, model):
+    """Fetches 'imagenet' weights, or looks for a file, so that what is wrong shows early.
+
+    Raises:
+      UserError: as `load`.
+    """
+    if weights == "imagenet":
+        keras_weights.fetch(name, model, with_top=False)
+    else:
+        _read(Path(weights), name, model)
+
+
 def fit(variables, arrays, name, source, keep=()):
     """`variables` filled from `arrays` {'params/<layer>/kernel': array, ...}, one to one.
 

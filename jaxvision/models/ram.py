@@ -18,9 +18,6 @@ CORES = {
     "lstm": nn.OptimizedLSTMCell,
     "gru": nn.GRUCell,
 }
-FIRST = ("random", "learned", "centre")
-HEADS = ("classifier", "decoder")
-POLICY_SEES = ("state", "glimpse")
 
 
 class Rollout(NamedTuple):

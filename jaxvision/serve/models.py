@@ -53,7 +53,7 @@ def open_engine(config: ConfigDict, folder: str) -> Engine:
       UserError: nothing was trained there.
     """
     workdir_lib.keep_compiled_programs()
-    trained = load_trained(config, folder, {})
+    trained = load_trained(config, folder)
     checkpoints = open_checkpoints(folder, config.checkpoint.higher_is_better)
     info = checkpoints.notes(trained.step)["info"]
     return Engine(

@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxvision.errors import UserError
-from jaxvision.models.ram import CORES, FIRST, HEADS, POLICY_SEES, RAM
+from jaxvision.models.ram import RAM
 from jaxvision.task import Measured, Model
 from jaxvision.tasks.attention import canvas, figures, metrics, reinforce
 from jaxvision.tasks.attention.glimpses import FIXED, fixed_locations
@@ -67,19 +67,11 @@ def _check_canvas(config, shape):
 
 def _check(config, info):
     options, loss = config.model, config.loss
-    for name, value, known in (
-        ("model.head", options.head, HEADS),
-        ("model.core", options.core, tuple(CORES)),
-        ("model.first", options.first, FIRST),
-        ("model.policy_sees", options.policy_sees, POLICY_SEES),
-        ("model.policy", options.policy, ("learned", *FIXED)),
-        ("loss.reward", loss.reward, REWARDS.get(options.head, ())),
-    ):
-        if value not in known:
-            raise UserError(f"{name}={value!r} cannot be: use one of {known}")
-    for name in ("glimpses", "size", "patches", "scale", "hidden", "std"):
-        if not options[name] > 0:
-            raise UserError(f"model.{name}={options[name]} is not positive")
+    if loss.reward not in REWARDS[options.head]:
+        raise UserError(
+            f"loss.reward={loss.reward!r} cannot be with model.head={options.head}: use one of "
+            f"{', '.join(REWARDS[options.head])}"
+        )
     if options.head == "classifier" and not info["classes"]:
         raise UserError(
             "model.head=classifier needs labels: give folders of classes, or model.head=decoder "

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images
 from jaxvision.input_pipeline.readers.small_images.image_folder import fit
 from jaxvision.models.retina import Retina
@@ -15,8 +14,6 @@ from jaxvision.task import Prediction, Predictor, Prepared
 from jaxvision.tasks.attention import figures, write
 from jaxvision.tasks.attention.psnr import psnr
 from jaxvision.tasks.attention.shapes import input_shape, make_retina
-
-FILMS = ("gif", "mp4", "")
 
 
 class Square(NamedTuple):
@@ -45,10 +42,6 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
       UserError: predict.film or predict.rollouts cannot be.
     """
     options = config.predict
-    if options.film not in FILMS:
-        raise UserError(f"predict.film={options.film!r} cannot be: use one of {FILMS}")
-    if options.rollouts < 1:
-        raise UserError(f"predict.rollouts={options.rollouts} is not positive")
     shape, retina = input_shape(config, info["shape"]), make_retina(config)
     return Predictor(
         prepare=functools.partial(_prepare, shape),

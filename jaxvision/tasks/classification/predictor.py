@@ -18,7 +18,6 @@ from jaxvision.tasks.classification import smoothing, write
 from jaxvision.tasks.classification.faces import Box, make_detector
 from jaxvision.tasks.classification.metrics import probabilities
 
-FACES = ("auto", "always", "never")
 # A square picture of at most this many pixels is a face already, as in every data set of faces.
 CROP_PIXELS = 256
 FRAME_COLOUR = (255, 190, 0)
@@ -49,10 +48,6 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
       UserError: predict.faces or predict.every_seconds cannot be, predict.detector does not exist.
     """
     options = config.predict
-    if options.faces not in FACES:
-        raise UserError(f"predict.faces={options.faces!r} is unknown: use {', '.join(FACES)}")
-    if not options.every_seconds > 0:
-        raise UserError(f"predict.every_seconds={options.every_seconds} is not positive")
     if options.detector and not Path(options.detector).is_file():
         raise UserError(
             f"predict.detector={options.detector!r} does not exist: give YuNet's .onnx file, or ''"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError
 from jaxvision.input_pipeline import video
 from jaxvision.input_pipeline.readers.keypoints import files as keypoint_files
 
@@ -48,7 +48,7 @@ def open_film(path: Path, fps: float) -> Film:
       fps: of an npz, which does not tell.
 
     Raises:
-      UserError: it cannot be read, or holds something else.
+      FileError: it cannot be read, or holds something else.
     """
     if path.suffix.lower() == ".npz":
         key, count = _find_images(path)
@@ -91,11 +91,11 @@ def first_frames(film: Film, limit: int) -> Film:
 def _npz_errors(path: Path):
     try:
         yield
-    except UserError:
+    except FileError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {path} as npz: {reason}") from error
+        raise FileError(f"cannot read {path} as npz: {reason}") from error
 
 
 def _find_images(path: Path) -> tuple[str, int]:
@@ -132,5 +132,5 @@ def _npz_rows(path: Path, key: str, rows) -> Iterator[np.ndarray]:
             member.seek(start + int(row) * size)
             data = member.read(size)
             if len(data) < size:
-                raise UserError(f"cannot read {path} as npz: {key} is cut off at picture {row}")
+                raise FileError(f"cannot read {path} as npz: {key} is cut off at picture {row}")
             yield np.frombuffer(data, np.uint8).reshape(*shape[1:3], -1)

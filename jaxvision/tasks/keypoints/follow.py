@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError
 from jaxvision.input_pipeline import blob, views
 from jaxvision.input_pipeline.views import View
 from jaxvision.tasks.keypoints.films import Film
@@ -30,7 +30,7 @@ def prepare(picture: np.ndarray, setup: Setup) -> tuple[np.ndarray, View]:
       picture: uint8 [h, w, 1 or 3].
 
     Raises:
-      UserError: no animal stands out in a picture that is not of the model's size.
+      FileError: no animal stands out in a picture that is not of the model's size.
     """
     view = _whole_view(picture, setup)
     if view is None:
@@ -38,7 +38,7 @@ def prepare(picture: np.ndarray, setup: Setup) -> tuple[np.ndarray, View]:
         thin = _thin(picture, step)[..., None] if step > 1 else picture
         animal = blob.blob_in_crop(thin, setup.info["animal"])
         if animal is None:
-            raise UserError(_nothing_stands_out(setup, "the picture"))
+            raise FileError(_nothing_stands_out(setup, "the picture"))
         view = _view_about(animal, step, _crop_size([animal.length * step], setup), setup)
     return see(picture, view, setup), view
 
@@ -60,7 +60,7 @@ def follow(film: Film, setup: Setup) -> Callable[[np.ndarray], View]:
     from SCENE_FRAMES frames spread over the film.
 
     Raises:
-      UserError: no animal stands out in any of these frames; crops of another size than the
+      FileError: no animal stands out in any of these frames; crops of another size than the
         model's.
     """
     frames = film.frames()
@@ -76,7 +76,7 @@ def follow(film: Film, setup: Setup) -> Callable[[np.ndarray], View]:
     find = _finder(samples, kind)
     blobs = [animal for animal in map(find, samples) if animal]
     if not blobs:
-        raise UserError(f"{film.name}: {_nothing_stands_out(setup, 'the scene')}")
+        raise FileError(f"{film.name}: {_nothing_stands_out(setup, 'the scene')}")
     crop = _crop_size([animal.length * step for animal in blobs], setup)
     last = blobs[0]
 
@@ -103,7 +103,7 @@ def _check_larger(film: Film, frame: np.ndarray, setup: Setup) -> None:
         return
     height, width, _ = setup.info["image"]
     if film.cropped or frame.shape[0] < height or frame.shape[1] < width:
-        raise UserError(
+        raise FileError(
             f"{film.name}: pictures of {frame.shape[1]} x {frame.shape[0]} pixels, but the model "
             f"was trained on {width} x {height}: cut them to that size, or set predict.crop_size, "
             "the side in their pixels of the square about the animal"
@@ -157,7 +157,7 @@ def windows(film: Film, setup: Setup) -> Iterator[tuple[np.ndarray, View]]:
     """Each frame of a film, and the window about the animal in it; decodes the film once.
 
     Raises:
-      UserError: as `follow`, and as reading the film does.
+      FileError: as `follow`, and as reading the film does.
     """
     window = follow(film, setup)
     for frame in film.frames():

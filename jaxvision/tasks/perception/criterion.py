@@ -6,8 +6,6 @@ from jaxvision import losses
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import score_scale
 
-LOSSES = ("mse", "huber", "gaussian", "ordinal")
-
 
 def targets(scale, score):
     """Targets of raw scores, finite even where these are missing, and whether they are known."""
@@ -24,7 +22,7 @@ def score_errors(name, scale, outputs, thresholds, target):
     """The loss of each score, float32 [B, A].
 
     Args:
-      name: of LOSSES.
+      name: loss.name.
       scale: of the scores.
       outputs: {'value'[, 'log_spread']} of the network, float32 [B, A].
       thresholds: float32 [A, 9], of the ordinal loss alone.

@@ -17,7 +17,7 @@ from jaxvision.models import encoder_options
 from jaxvision.models.perception import Head, Scorer
 from jaxvision.task import Model
 from jaxvision.tasks.perception import report, snapshots
-from jaxvision.tasks.perception.criterion import LOSSES, score_errors, targets
+from jaxvision.tasks.perception.criterion import score_errors, targets
 from jaxvision.tasks.perception.draw import draw
 from jaxvision.visualize import grad_cam
 
@@ -70,13 +70,6 @@ def make(config: ConfigDict, info: dict[str, Any]) -> tuple[Model, Callable]:
 
 def _check(config, encoder):
     options, frozen = config.loss, set(encoder.model.layer_order()) <= set(encoder.model.frozen)
-    if options.name not in LOSSES:
-        raise UserError(f"loss.name={options.name!r} is unknown: use one of {', '.join(LOSSES)}")
-    if options.scores < 0 or options.votes < 0 or options.scores + options.votes == 0:
-        raise UserError(
-            f"loss.scores={options.scores:g} and loss.votes={options.votes:g}: these weights are 0 "
-            "or more, and not both 0"
-        )
     if options.name == "ordinal" and config.data.target != "deciles":
         raise UserError("loss.name=ordinal learns deciles: set data.target=deciles")
     for name, value in (
@@ -88,8 +81,6 @@ def _check(config, encoder):
                 f"{name}={value} needs an encoder that is frozen as a whole "
                 "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
             )
-    if not 0 <= config.data.cached_views <= augment.VIEWS:
-        raise UserError(f"data.cached_views={config.data.cached_views}: from 0 to {augment.VIEWS}")
 
 
 def _init(parts, key, batch):

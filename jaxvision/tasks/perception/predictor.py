@@ -40,8 +40,6 @@ def make(options: ConfigDict, info: dict[str, Any]) -> Predictor:
 
 def check(options: ConfigDict) -> None:
     """Raises UserError where options of `config.predict` cannot work."""
-    if options.batch_size < 1:
-        raise UserError(f"predict.batch_size={options.batch_size} must be at least 1")
     missing = [part for part in ("{z}", "{x}", "{y}") if part not in options.map_tiles]
     if options.map_tiles and missing:
         raise UserError(

@@ -45,16 +45,6 @@ def check(options: ConfigDict) -> None:
             f"predict.tile={options.tile} must be a multiple of {TILE_STEP} pixels, at least that: "
             "tiles come in quarters of it, and these are whole strides of the network"
         )
-    if not 0 <= options.overlap < options.tile:
-        raise UserError(
-            f"predict.overlap={options.overlap} must be at least 0 and below predict.tile="
-            f"{options.tile} (pixels)"
-        )
-    if options.batch_size < 1:
-        raise UserError(f"predict.batch_size={options.batch_size} must be at least 1")
-    for name in ("tolerance", "min_area"):
-        if not options[name] >= 0:
-            raise UserError(f"predict.{name}={options[name]:g} must be at least 0")
     if options.polygons:
         require_geo()
 

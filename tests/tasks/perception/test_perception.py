@@ -294,8 +294,6 @@ def test_fit_scales_votes_and_makes_spreads_right():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss__name": "l1"}, "loss.name='l1' is unknown: use one of mse"),
-        ({"loss__scores": 0.0}, "not both 0"),
         ({"loss__name": "ordinal"}, "set data.target=deciles"),
         ({"data__cached_views": 2}, "needs an encoder that is frozen as a whole"),
         ({"model__snapshots": 2}, "needs an encoder that is frozen as a whole"),

@@ -186,7 +186,6 @@ def test_no_picture_is_written_by_default(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "predict.batch_size=0 must be at least 1"),
         ({"map_tiles": "https://tiles/{z}/{x}.png"}, "lacks {y}: give an address"),
     ],
 )

@@ -177,11 +177,6 @@ def test_few_words():
     [
         ({"tile": 500}, "predict.tile=500 must be a multiple of 128"),
         ({"tile": 0}, "predict.tile=0 must be a multiple of 128"),
-        ({"overlap": 512}, "predict.overlap=512 must be .* below predict.tile=512"),
-        ({"overlap": -1}, "predict.overlap=-1"),
-        ({"batch_size": 0}, "predict.batch_size=0 must be at least 1"),
-        ({"tolerance": -1.0}, "predict.tolerance=-1 must be at least 0"),
-        ({"min_area": float("nan")}, "predict.min_area=nan must be at least 0"),
     ],
 )
 def test_options_that_cannot_work(change, message):

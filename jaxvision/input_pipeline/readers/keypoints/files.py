@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError
 from jaxvision.input_pipeline import images
 
 IMAGE_KEYS = ("images", "imgs", "image")
@@ -49,7 +49,7 @@ def read_npz(path: Path) -> Labelled:
     """`images` uint8 [N, H, W] or [N, H, W, C] and `locs_<point>` [N, 2] for each point.
 
     Raises:
-      UserError: no npz, wrong keys, shapes or types, arrays of pickled objects.
+      FileError: no npz, wrong keys, shapes or types, arrays of pickled objects.
     """
     arrays = open_npz(path)
     images_key = find_images(arrays, path)
@@ -60,7 +60,7 @@ def read_npz(path: Path) -> Labelled:
             name = key.removeprefix(prefix)
             keys[SINGULAR.get(name, name)] = key
     if not keys:
-        raise UserError(
+        raise FileError(
             f"{path} holds no points, that is no array named locs_<point> such as locs_head; it "
             f"holds {_listed(arrays)}"
         )
@@ -73,7 +73,7 @@ def read_npz(path: Path) -> Labelled:
     for key in keys.values():
         values = np.asarray(arrays[key])
         if values.shape != (count, 2) or values.dtype.kind not in "fiu":
-            raise UserError(
+            raise FileError(
                 f"{path}: {key} is {values.dtype} {list(values.shape)}; numbers [{count}, 2], x "
                 f"and y of each of the {count} images, were expected"
             )
@@ -88,24 +88,24 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz.
 
     Raises:
-      UserError: it is missing or damaged, or an array would have to be unpickled.
+      FileError: it is missing or damaged, or an array would have to be unpickled.
     """
     arrays, key = {}, None
     try:
         with np.load(path, allow_pickle=False) as file:
             if not hasattr(file, "files"):
-                raise UserError(f"{path} is a single array; save named arrays with numpy.savez")
+                raise FileError(f"{path} is a single array; save named arrays with numpy.savez")
             for key in file.files:
                 arrays[key] = file[key]
-    except UserError:
+    except FileError:
         raise
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {path} as npz: {reason}") from error
+        raise FileError(f"cannot read {path} as npz: {reason}") from error
     except ValueError as error:
         if key is None:
-            raise UserError(f"cannot read {path} as npz: it is no numpy file") from error
-        raise UserError(
+            raise FileError(f"cannot read {path} as npz: it is no numpy file") from error
+        raise FileError(
             f"{path}: {key} is an array of pickled objects, which is refused: loading it could run "
             "any code. Save it as a plain array of numbers"
         ) from error
@@ -116,23 +116,23 @@ def find_images(arrays: dict[str, np.ndarray], path: Path) -> str:
     """The key of the pictures.
 
     Raises:
-      UserError: there is none, or it is not uint8 [N, H, W] or [N, H, W, C].
+      FileError: there is none, or it is not uint8 [N, H, W] or [N, H, W, C].
     """
     key = next((key for key in IMAGE_KEYS if key in arrays), None)
     if key is None:
-        raise UserError(f"{path} has no array 'images'; it holds {_listed(arrays)}")
+        raise FileError(f"{path} has no array 'images'; it holds {_listed(arrays)}")
     array = arrays[key]
     if (
         array.dtype != np.uint8
         or array.ndim not in (3, 4)
         or (array.ndim == 4) > (array.shape[-1] in (1, 3))
     ):
-        raise UserError(
+        raise FileError(
             f"{path}: {key} is {array.dtype} {list(array.shape)}; uint8 [N, H, W], or [N, H, W, C] "
             "with C of 1 or 3, was expected"
         )
     if not len(array):
-        raise UserError(f"{path}: {key} holds no picture")
+        raise FileError(f"{path}: {key} holds no picture")
     return key
 
 

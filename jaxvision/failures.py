@@ -1,0 +1,74 @@
+"""What ends a program early, whatever it was doing, as one line and an exit code."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from jaxvision.errors import UserError
+
+USER, STOPPED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
+# The extra that brings a package, by the package's name in an import.
+EXTRAS = {
+    "av": "video",
+    "cv2": "faces",
+    "h5py": "tracks",
+    "keras": "pretrained",
+    "openskill": "votes",
+    "rasterio": "geo",
+    "shapely": "geo",
+    "tensorflow": "tf",
+    "tensorflow_datasets": "tf",
+    "wandb": "wandb",
+}
+
+
+class Terminated(BaseException):
+    """SIGTERM came where nothing was to be saved."""
+
+
+KNOWN = (Exception, KeyboardInterrupt, Terminated)
+
+
+def told(error: BaseException) -> tuple[int, str]:
+    """(exit code, line) of an error that a user can do something about; raises any other again."""
+    if isinstance(error, UserError):
+        return USER, f"error: {_one_line(error)}"
+    if isinstance(error, FloatingPointError):
+        return STOPPED, f"stopped: {_one_line(error)}"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "stopped: interrupted; what was saved before stays"
+    if isinstance(error, Terminated):
+        return 128 + signal.SIGTERM, "stopped: terminated; what was saved before stays"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return USER, f"error: not enough memory{_memory(error)}: lower batch_size or the image size"
+    if isinstance(error, BrokenPipeError):  # of `main.py ... | head`; nothing more can be printed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what exit flushes)
+        return 128 + signal.SIGPIPE, "stopped: the output was closed"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return USER, f"error: {where}{_one_line(error.strerror or error)}"
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ImportError) and package in EXTRAS:
+        extra = EXTRAS[package]
+        return USER, f'error: {package} is not installed: pip install -e ".[{extra}]"'
+    raise error
+
+
+def listen() -> None:
+    """Ctrl-C and SIGTERM raise, so that what is open is closed; for a program's main thread."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).split())
+
+
+def _memory(error: BaseException) -> str:
+    text = _one_line(error).removeprefix("RESOURCE_EXHAUSTED: ")
+    return f" ({text[:120]})" if text else ""

@@ -1,0 +1,338 @@
+"""Wrong and awkward inputs: each ends with exit code 2 and one line that names what was wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs import common, fer, perception, ram, rat, scenes, unet
+from jaxvision import check_config, fields, workdir
+from jaxvision.errors import UserError
+from tests.command import RAM, refused
+
+ROOT = Path(__file__).parents[1]
+NAN, INF = float("nan"), float("inf")
+# ---- fields ---------------------------------------------------------------------------------
+
+
+def every_config():
+    yield from (unet.get_config(), rat.get_config(), perception.get_config())
+    yield from (scenes.get_config(), scenes.get_config("mobilenet_v2"))
+    yield from (fer.get_config(name) for name in (*fer.VARIANTS, "vgg_face"))
+    yield from (fer.get_config(f"{name}_imagenet") for name in fer.PRETRAINED)
+    variants = ("", "mnist", "translated", "cluttered60", "cluttered100", "cifar10")
+    yield from (ram.get_config(name) for name in variants)
+
+
+def test_every_field_of_every_config_is_in_the_table_and_every_default_passes():
+    seen = set()
+    for config in every_config():
+        check_config.check(config)
+        seen |= {(config.task, path) for path in check_config.flatten(config)}
+    table = {
+        (task, path) for task in fields.TASKS for path in (*fields.COMMON, *fields.TASKS[task])
+    }
+    assert seen == table
+    assert set(check_config.flatten(common.get_config())) == set(fields.COMMON)
+
+
+FIELDS = [
+    # config, field, value, words of the line
+    ("unet", "batch_size", 0, "of at least 1"),
+    ("unet", "batch_size", -8, "of at least 1"),
+    ("unet", "seed", -1, "at least 0"),
+    ("unet", "data.reader", "", "use one of aerial"),
+    ("unet", "data.reader", "areal", "use one of aerial"),
+    ("unet", "data.reader", "expressions", "use one of aerial"),
+    ("fer", "data.reader", "keypoints", "expressions, scenes"),
+    ("rat", "data.reader", "my.reader", "can be imported"),
+    ("rat", "data.reader", "..", "can be imported"),
+    ("unet", "data.image_size", 0, "from 1"),
+    ("unet", "data.image_size", -128, "from 1"),
+    ("fer", "data.image_size", 4, "from 8"),
+    ("rat", "data.image_size", -1, "from 0"),
+    ("perception", "data.image_size", 10**6, "from 0 to 65536"),
+    ("unet", "data.range", (0,), "0 or 2 values"),
+    ("unet", "data.range", (255, 0), "black, then white"),
+    ("unet", "data.range", ("a", "b"), "a number"),
+    ("unet", "data.resident", "yes", "'auto'"),
+    ("unet", "data.resident_gib", -1.0, "at least 0"),
+    ("unet", "data.resident_gib", NAN, "at least 0"),
+    ("unet", "data.workers", -2, "from 0"),
+    ("unet", "data.synthetic_examples.train", 0, "from 1"),
+    ("unet", "data.synthetic_examples.val", -1, "from 0"),
+    ("unet", "data.synthetic_examples.train", 10**9, "to 1e+06"),
+    ("unet", "train.epochs", 0, "above 0"),
+    ("unet", "train.epochs", -3, "above 0"),
+    ("unet", "train.steps", -1, "at least 0"),
+    ("unet", "train.accumulate_steps", 0, "at least 1"),
+    ("unet", "train.ema_decay", 1.5, "below 1"),
+    ("unet", "train.ema_decay", 1.0, "below 1"),
+    ("unet", "train.ema_decay", -0.1, "from 0"),
+    ("unet", "train.ema_decay", NAN, "from 0"),
+    ("unet", "train.dtype", "float16", "'bfloat16'"),
+    ("unet", "train.dtype", "", "'bfloat16'"),
+    ("unet", "train.steps_per_call", -2, "from 0"),
+    ("unet", "optimizer.name", "adam", "'adamw'"),
+    ("unet", "optimizer.learning_rate", -1e-3, "from 0"),
+    ("unet", "optimizer.learning_rate", INF, "from 0"),
+    ("unet", "optimizer.weight_decay", -1.0, "from 0"),
+    ("unet", "optimizer.schedule", "linear", "'cosine'"),
+    ("unet", "optimizer.warmup_steps", -1, "at least 0"),
+    ("unet", "optimizer.encoder_lr_scale", 0.0, "above 0"),
+    ("unet", "optimizer.clip_norm", -1.0, "at least 0"),
+    ("unet", "optimizer.plateau_factor", 1.0, "below 1"),
+    ("unet", "optimizer.plateau_patience", 0, "above 0"),
+    ("unet", "eval.every_epochs", 0.0, "above 0"),
+    ("unet", "eval.batch_size", -1, "at least 0"),
+    ("unet", "eval.figure_rows", -1, "from 0"),
+    ("unet", "checkpoint.every_steps", -5, "at least 0"),
+    ("unet", "checkpoint.keep_every_steps", -5, "at least 0"),
+    ("unet", "log.every_steps", -1, "at least 0"),
+    ("unet", "early_stop_epochs", -1, "at least 0"),
+    ("unet", "model.encoder.width", 0.0, "from 0.05"),
+    ("unet", "model.encoder.bn_momentum", 1.1, "from 0 to 1"),
+    ("unet", "model.decoder_widths", (64, 48, 32), "5 values"),
+    ("unet", "model.decoder_widths", (64, 48, 32, 16, 0), "from 1"),
+    ("unet", "model.decoder_widths", ("a", "b", "c", "d", "e"), "whole number"),
+    ("unet", "augment.zoom", -0.5, "from 0"),
+    ("unet", "augment.brightness", 2.0, "from 0 to 1"),
+    ("unet", "loss.name", "dice", "'bce_dice'"),
+    ("unet", "loss.tversky_alpha", 1.5, "from 0 to 1"),
+    ("unet", "predict.tile", 0, "from 128"),
+    ("unet", "predict.overlap", 512, "predict.tile=512"),
+    ("unet", "predict.overlap", -1, "from 0"),
+    ("unet", "predict.batch_size", 0, "from 1"),
+    ("unet", "predict.batch_size", 10**8, "to 4096"),
+    ("unet", "predict.tolerance", NAN, "at least 0"),
+    ("unet", "data.crop_size", 256, "data.image_size=128"),
+    ("fer", "data.channels", 2, "one of 1, 3"),
+    ("fer", "data.crop_size", 64, "data.image_size=48"),
+    ("fer", "augment.erase", 1.5, "from 0 to 1"),
+    ("fer", "augment.rotate", 270.0, "to 180"),
+    ("fer", "augment.mixup", -1.0, "from 0"),
+    ("fer", "model.dropout", 1.5, "below 1"),
+    ("fer", "model.dropout", 1.0, "below 1"),
+    ("fer", "model.hidden", ("256",), "whole number"),
+    ("fer", "model.hidden", (-1,), "from 1"),
+    ("fer", "model.attention", (1, 2), "a text"),
+    ("fer", "loss.name", "hinge", "'focal'"),
+    ("fer", "loss.label_smoothing", 1.0, "below 1"),
+    ("fer", "loss.focal_gamma", -1.0, "from 0"),
+    ("fer", "loss.class_weights", "auto", "'balanced'"),
+    ("fer", "eval.views", "five_crop", "'ten_crop'"),
+    ("fer", "predict.faces", "sometimes", "'always'"),
+    ("fer", "predict.margin", -0.1, "from 0"),
+    ("fer", "predict.every_seconds", 0.0, "above 0"),
+    ("ram", "model.head", "both", "'classifier'"),
+    ("ram", "model.glimpses", 0, "from 1"),
+    ("ram", "model.core", "transformer", "'lstm'"),
+    ("ram", "model.widths", (128, 128), "3 values"),
+    ("ram", "model.std", 0.0, "above 0"),
+    ("ram", "loss.discount", 1.5, "from 0 to 1"),
+    ("ram", "canvas.size", -1, "from 0"),
+    ("ram", "canvas.clutter_size", 0, "from 1"),
+    ("ram", "eval.rollouts", 0, "from 1"),
+    ("ram", "predict.film", "avi", "'mp4'"),
+    ("rat", "model.name", "transformer", "'heatmap'"),
+    ("rat", "model.widths", (16, 32), "heatmap network has 3"),
+    ("rat", "model.widths", (), "values"),
+    ("rat", "data.animal", "grey", "'dark'"),
+    ("rat", "data.split", "city", "'time'"),
+    ("rat", "data.test_fraction", 1.0, "below 1"),
+    ("rat", "augment.rotation", 720.0, "to 180"),
+    ("rat", "loss.sigma", 0.0, "above 0"),
+    ("rat", "heading.base", (1,), "a text"),
+    ("rat", "film.fps", 0.0, "above 0"),
+    ("rat", "film.max_frames", 0, "at least 1"),
+    ("rat", "predict.smoothing", "mean", "'kalman'"),
+    ("rat", "predict.layout", "sleap", "'deeplabcut'"),
+    ("perception", "data.target", "zscore", "'deciles'"),
+    ("perception", "data.split", "time", "'city'"),
+    ("perception", "data.fractions.test", 1.5, "from 0 to 1"),
+    ("perception", "data.cached_views", 11, "to 10"),
+    ("perception", "data.folds", -1, "from 0"),
+    ("perception", "data.attributes", (1,), "a text"),
+    ("perception", "model.snapshot_decay", 1.0, "below 1"),
+    ("perception", "loss.name", "mae", "'huber'"),
+    ("perception", "loss.scores", 0.0, "nothing would be learned"),
+    ("perception", "loss.votes", -1.0, "at least 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value", "words"), FIELDS)
+def test_a_field_out_of_range(call, tmp_path, name, field, value, words):
+    argument = f"--config.{field}={value}"
+    result = call(f"--workdir={tmp_path / 'w'}", f"--config=configs/{name}.py", argument)
+    refused(result, f"{field}={value!r}" if field != "loss.scores" else field, words)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("value", [0, 3.5, True, None, "many", [1]])
+def test_a_type_that_only_a_file_can_bring(value):
+    config = unet.get_config().to_dict()
+    config["batch_size"] = value
+    with pytest.raises(UserError, match=r"batch_size=.* a whole number of at least 1"):
+        check_config.check(config)
+
+
+@pytest.mark.parametrize("field", ["log.every_steps", "eval.figure_rows"])
+def test_zero_means_off(call, tmp_path, field):
+    workdir = tmp_path / "run"
+    code, out, lines = call(f"--workdir={workdir}", *RAM, f"--config.{field}=0")
+    assert code == 0 and not lines, lines
+    assert ("step 2/2" in out) == (field != "log.every_steps")
+    drawn = {path.name.rpartition("_")[0] for path in (workdir / "figures").iterdir()}
+    assert ("glimpses" in drawn) == (field != "eval.figure_rows"), drawn
+
+
+# ---- arguments and configs ------------------------------------------------------------------
+
+ARGUMENTS = [
+    ((), "no --workdir given"),
+    (("--workdir=",), "no --workdir given"),
+    (("--workdir=w", "--mode=drive"), "should be one of"),
+    (("--workdir=w", "--mode="), "should be one of"),
+    (("--workdir=w", "--split=dev", "--mode=evaluate"), "should be one of"),
+    (("--workdir=w", "--step=-1"), "--step=-1"),
+    (("--workdir=w", "--step=last"), "--step=last"),
+    (("--workdir=w", "--config=configs/unte.py"), "configs/unte.py"),
+    (("--workdir=w", "--config="), "config"),
+    (("--workdir=w", "--config=configs"), "config"),
+    (("--workdir=w", "--config=configs/fer.py:resnet19"), "resnet19 is unknown"),
+    (("--workdir=w", "--config=configs/ram.py:minst"), "minst is unknown"),
+    (("--workdir=w", "--config=configs/unet.py:big"), "config"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.batch_sise=4"), "batch_sise"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.model.enc.x=4"), "enc"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.model=4"), "model"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.batch_size=big"), "big"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.batch_size=1.5"), "1.5"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.batch_size="), "batch_size"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.model.encoder.freeze=maybe"), "maybe"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.task=drive"), "task='drive' is unknown"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.task="), "task='' is unknown"),
+    (("--workdir=w", "--config=configs/unet.py", "--config.task=keypoints"), "no field of task"),
+    (("--workdir=w", "--config=configs/unet.py", "train"), "unexpected argument 'train'"),
+    (("--workdir=w", "--config=configs/unet.py", "--nonsense=1"), "nonsense"),
+    (("--workdir=w",), "'w' does not exist"),
+    (("--workdir=w", "--mode=evaluate"), "'w' does not exist"),
+    (("--workdir=w", "--mode=predict"), "'w' does not exist"),
+    (("--workdir=main.py",), "main.py"),
+    (("--workdir=main.py", "--config=configs/unet.py"), "cannot write to workdir"),
+    (("--mode=export_weights", "--config=configs/ram.py"), "has no encoder"),
+    (("--mode=export_weights", "--config=configs/unet.py"), "needs --output"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), ARGUMENTS)
+def test_arguments(call, monkeypatch, arguments, words):
+    monkeypatch.chdir(ROOT)
+    refused(call(*arguments), words)
+    assert not (ROOT / "w").exists()
+
+
+@pytest.mark.parametrize("spelling", ["--help", "-h", "--helpshort", "-helpfull", "--help=1"])
+def test_help_shows_our_flags_with_examples(call, spelling):
+    code, out, lines = call(spelling)
+    assert code == 0 and not lines
+    for words in ("--config=configs/unet.py", "--mode=train|", "--split=", "--config.train.epochs"):
+        assert words in out
+    assert "absl" not in out and "logtostderr" not in out and max(map(len, out.splitlines())) <= 100
+
+
+def test_a_config_file_of_ones_own_that_cannot_work(call, tmp_path):
+    for text, words in [
+        ("def get_config(: pass", "invalid syntax"),
+        ("def get_config():\n    return 1 / 0", "division by zero"),
+        ("import no_such_module", "no_such_module"),
+        (
+            "from configs import unet\ndef get_config():\n    config = unet.get_config()\n"
+            "    config.train.epoch = 5\n    return config",
+            "train.epoch=5 is no field of task 'segmentation': did you mean train.epochs?",
+        ),
+        (
+            "from configs import unet\ndef get_config():\n    config = unet.get_config()\n"
+            "    del config.train.steps\n    return config",
+            "the config has no train.steps",
+        ),
+    ]:
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        refused(call(f"--workdir={tmp_path / 'w'}", f"--config={path}"), words)
+
+
+def saved(folder, change, config=None):
+    """A workdir whose config.json was changed by hand, or by time."""
+    folder.mkdir()
+    text = json.dumps({**(config or ram.get_config()).to_dict(), workdir.BEGUN: {}})
+    (folder / "config.json").write_bytes(change(json.loads(text)))
+    return folder
+
+
+def put(path, value):
+    def change(config):
+        *sections, name = path.split(".")
+        inner = config
+        for section in sections:
+            inner = inner[section]
+        inner[name] = value
+        return json.dumps(config).encode()
+
+    return change
+
+
+SAVED = [
+    (lambda config: b"", "is not valid JSON"),
+    (lambda config: b"{", "is not valid JSON"),
+    (lambda config: b"\xff\xfe\x00", "is not valid JSON"),
+    (lambda config: b"[1, 2]", "holds no config"),
+    (lambda config: b"3", "holds no config"),
+    (lambda config: b"{}", "task='' is unknown"),
+    (put("task", None), "task"),
+    (put("task", "drive"), "task='drive' is unknown"),
+    (put("batch_size", "many"), "batch_size='many'"),
+    (put("batch_size", -1), "batch_size=-1"),
+    (put("train.ema_decay", 7), "train.ema_decay"),
+    (put("train.dtype", "int8"), "train.dtype='int8'"),
+    (put("model.widths", ["a", "b", "c"]), "model.widths"),
+    (put("model.widths", 5), "model.widths"),
+    (put("model", 5), "holds no checkpoint"),  # of which today's defaults are left
+    (put("data.reader", "gone"), "data.reader='gone'"),
+]
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "train"])
+@pytest.mark.parametrize(("change", "words"), SAVED)
+def test_a_saved_config_that_cannot_work(call, tmp_path, change, words, mode):
+    if mode == "train" and "checkpoint" in words:
+        return
+    folder = saved(tmp_path / "run", change)
+    refused(call(f"--workdir={folder}", f"--mode={mode}"), words)
+
+
+def test_saved_configs_lie_over_todays_defaults(tmp_path, capsys):
+    def change(config):
+        del config["model"]["policy_sees"], config["log"]["wandb"]
+        config["model"]["old_field"] = 3
+        return json.dumps(config).encode()
+
+    folder = saved(tmp_path / "run", change, ram.get_config("mnist"))
+    config = workdir.read_config(str(folder))
+    check_config.check(config)
+    assert config.model.policy_sees == "state" and config.data.path == ""
+    assert config.model.head == "classifier" and "old_field" not in config.model
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 4 and all(line.startswith("note: ") for line in out), out
+    assert sum("came since then" in line for line in out) == 3
+    assert any("model.old_field=3 is no field any more" in line for line in out)
+    workdir.read_config(str(folder))
+    assert not capsys.readouterr().out  # told once
+    workdir.check_same_run(ram.get_config("mnist"), str(folder))
+
+
+def test_fields_of_a_system_of_ones_own_are_kept(tmp_path):
+    config = common.get_config()
+    config.task, config.data.reader = "mine.task", "mine.reader"
+    config.mine = dict(colour="red")
+    folder = saved(tmp_path / "run", lambda config: json.dumps(config).encode(), config)
+    assert workdir.read_config(str(folder)).mine.colour == "red"
