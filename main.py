@@ -16,7 +16,7 @@ from jaxvision.check_config import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "export", "export_weights")
+MODES = ("train", "evaluate", "predict", "export", "export_weights", "serve")
 HELP = """\
 Trains, evaluates and uses five vision systems.
 
@@ -26,6 +26,7 @@ Trains, evaluates and uses five vision systems.
   python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
   python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
   python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
+  python main.py --mode=serve --workdir=workdir/unet,workdir/fer       HTTP, a live camera, a page
 
 Every argument is --name=value:
 
@@ -55,11 +56,21 @@ def define_flags() -> flags.FlagValues:
     )
     flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.", **define)
     _define_export_flags(define)
+    serve = (
+        (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
+        (flags.DEFINE_integer, "port", 8000, "where to listen; 0: a free one."),
+        (flags.DEFINE_string, "token_file", "", "holds the token that requests must have."),
+        (flags.DEFINE_float, "reload", 0.0, "seconds between looks for a better checkpoint."),
+        (flags.DEFINE_integer, "queue", 128, "requests that may wait or be in work."),
+        (flags.DEFINE_float, "deadline", 10.0, "seconds until a request is answered or refused."),
+    )
+    for add, name, default, about in serve:
+        add(name, default, f"serve: {about}", **define)
     return values
 
 
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "evaluate, predict: onnx runs an exported model.onnx."
+    about = "evaluate, predict, serve: onnx runs an exported model.onnx."
     flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
     dtypes = ["float32", "float16"]
     flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
@@ -103,7 +114,9 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         if given:
             config_flags.DEFINE_config_file("config", **define)
         else:
-            config = read_config(values.workdir)
+            # serve takes several folders; what is overridden concerns the first.
+            folder = values.workdir.split(",")[0] if values.mode == "serve" else values.workdir
+            config = read_config(folder)
             config_flags.DEFINE_config_dict("config", config, **define)
         rest = values(argv)
         values.config.lock()
@@ -137,6 +150,11 @@ def find_job(values: flags.FlagValues) -> Callable[[], None]:
 
         what = (values.split, values.step, values.engine, values.output)
         return lambda: evaluate_workdir(config, folder, *what)
+    if values.mode == "serve":
+        from jaxvision.serve.server import Options, serve
+
+        options = Options(*(values[name].value for name in Options._fields))
+        return lambda: serve(config, folder, options)
     check_is_run(folder)
     if values.mode == "train":
         from jaxvision.train import train

@@ -26,7 +26,8 @@ Conventions:
   picture   uint8 [H, W, 3], RGB, of any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,6 +163,9 @@ class Predictor(NamedTuple):
         numbers of an output are}: for who uses an exported model without this code.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
         nothing in the answer has an outline.
+      smoothers: {name: (strength) -> smooth}, for answers that follow one another, as a camera's
+        do: smooth(prediction, seconds since the one before) -> prediction sees the past alone, and
+        remembers it. Strength 1 is usual, 2 smooths more. Raises UserError for one that cannot be.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -175,6 +179,7 @@ class Predictor(NamedTuple):
     stream: Callable[..., dict[str, Any]] | None = None
     geojson: Callable[..., dict[str, Any]] | None = None
     meaning: dict[str, str] = {}
+    smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
 
 
 class Task(NamedTuple):

@@ -3,28 +3,25 @@
 import collections
 import contextlib
 import functools
-import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import divergence, evaluate, logs, optimizers, wandb_log
+from jaxvision import divergence, logs, wandb_log
 from jaxvision import workdir as workdir_lib
-from jaxvision.console import headline, say, table
+from jaxvision.console import say
 from jaxvision.errors import UserError
+from jaxvision.finish import finish, say_results
 from jaxvision.input_pipeline import loader
 from jaxvision.run import Run, check_ahead, make_optimizer, prepare, start
 from jaxvision.sharding import batch_sharding, make_mesh, replicated
-from jaxvision.train_state import TrainState, eval_variables, make_train_step, run_steps
-from jaxvision.trained import Trained, load_trained, make_apply
-from jaxvision.visualize.curves import learning_curves
+from jaxvision.train_state import TrainState, make_train_step, run_steps
+from jaxvision.validation import condensed, make_observe, make_validate
 
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
 
@@ -40,7 +37,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     with workdir_lib.lock(workdir):
         begun = workdir_lib.check_same_run(config, workdir)
         if workdir_lib.has_finished(config, workdir):
-            return _say_results(workdir, "finished before, nothing is left to do")
+            return say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
         check_ahead(config, fresh=not begun)
         dataset = loader.load_dataset(config)
@@ -57,7 +54,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
         with contextlib.closing(log):
             notes = _loop(run, state, notes, log)
-            _finish(run, notes, log)
+            finish(run, log)
             workdir_lib.note_finished(config, workdir)
 
 
@@ -119,9 +116,9 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
     where = "resident on the device" if feed.arrays is not None else "streaming"
     say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
-    feed = _condensed(run, feed, state)
+    feed = condensed(run, feed, state)
     advance = make_advance(run, feed, int(state.step))
-    validate = _make_validate(run, state)
+    validate = make_validate(run, state)
     check = functools.partial(_check_finite, run, feed)
     with _signals() as stopped:  # before, there was nothing that would have to be saved
         return _steps(run, state, notes, log, (advance, validate, check), stopped)
@@ -132,7 +129,7 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
     config, step = run.config, int(state.step)
     advance, validate, check_finite = functions
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    observe = _make_observe(run)
+    observe = make_observe(run)
     every = {
         "log": config.log.every_steps,
         "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
@@ -196,131 +193,6 @@ def _early(run: Run, notes: dict, step: int) -> bool:
         f"early stop: no better {run.config.checkpoint.best_metric} since step {notes['best_step']}"
     )
     return True
-
-
-def _condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
-    """The feed with what the task's frozen parts make of it, where the task asks for that."""
-    if run.task.model.condense is None:
-        return feed
-    say(f"the frozen part of the model sees {feed.split.examples} examples once")
-    variables = eval_variables(state, run.config.train.ema_decay)
-    condense = jax.jit(run.task.model.condense)
-    return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
-
-
-def _make_validate(run: Run, state: TrainState) -> Callable:
-    """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
-    if "val" not in run.dataset.splits:
-        return lambda state, step, notes, log: (notes, None)
-    config, report = run.config, run.task.report
-    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    rows = evaluate.figure_rows(feed, config.eval.figure_rows)
-    feed = _condensed(run, feed, state)
-
-    def validate(state, step, notes, log):
-        variables = eval_variables(state, config.train.ema_decay)
-        size = evaluate.batch_size(config)
-        measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
-        fitted = report.fit(measured)
-        values = report.metrics(measured, fitted)
-        notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)
-        names = headline(report.headline, config.checkpoint.best_metric)
-        best = "  best so far" if score is not None and notes["best_step"] == step else ""
-        say(f"val: {table(values, names)}  (step {step}){best}")
-        log.metrics(step, {f"val/{name}": value for name, value in values.items()})
-        drawn = evaluate.draw(report, variables, rows, config.seed, fitted)
-        for name, image in {**drawn, **report.figures(measured, fitted)}.items():
-            log.figure(step, name, image)
-        return notes, score
-
-    return validate
-
-
-def _note_score(config: ConfigDict, notes: dict, values: dict, step: int) -> tuple[dict, Any]:
-    """(notes, score) with the best score so far in the notes; NaN never is the best."""
-    score = values.get(config.checkpoint.best_metric)
-    sign = 1 if config.checkpoint.higher_is_better else -1
-    best = notes["best_score"]
-    known = score is not None and math.isfinite(score)
-    if known and (best is None or sign * score > sign * best):
-        notes = {**notes, "best_score": score, "best_step": step}
-    return notes, score
-
-
-def _make_observe(run: Run) -> Callable:
-    """Returns observe(opt_state, score) -> opt_state: what a validation does to the optimizer."""
-    if run.config.optimizer.schedule != "plateau":
-        return lambda opt_state, score: opt_state
-    reduce = jax.jit(
-        functools.partial(optimizers.observe_validation, run.config),
-        out_shardings=replicated(run.mesh),
-        donate_argnums=0,
-    )
-
-    def observe(opt_state, score):
-        before, reduced = optimizers.plateau_scale(opt_state), reduce(opt_state, score)
-        scale = optimizers.plateau_scale(reduced)
-        if scale < before:
-            say(f"plateau: the learning rate is now {scale:.3g} times its first value")
-        return reduced
-
-    return observe
-
-
-def _finish(run: Run, notes: dict, log: logs.RunLog) -> None:
-    """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
-    run.checkpoints.wait()
-    trained = load_trained(run.config, run.workdir)
-    size = evaluate.batch_size(run.config)
-    log.figure(
-        run.total_steps,
-        "learning_curves",
-        learning_curves(log.metrics_path, run.config.checkpoint.best_metric),
-    )
-    if "val" in run.dataset.splits and run.config.eval.figure_rows:
-        _draw_highlights(run, trained, size, log)
-    if "test" in run.dataset.splits:
-        _test(run, trained, size, log)
-    else:
-        say(f"test: {run.dataset.source} has no test split")
-    apply = make_apply(trained, run.config.predict.batch_size)
-    figures = Path(run.workdir) / "figures"
-    run.task.report.finish(apply, run.dataset, figures, trained.fitted)
-    _say_results(run.workdir, "results")
-
-
-def _say_results(workdir: str, what: str) -> None:
-    say(f"{what}: {workdir} (figures/, evaluation.json, checkpoints/, parameters.txt)")
-    say(
-        f"next: python main.py --mode=predict --workdir={workdir} --input=<a picture or a "
-        "folder> --output=<a folder>"
-    )
-
-
-def _draw_highlights(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
-    config, report = run.config, run.task.report
-    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    measured = evaluate.measure(run.metrics, trained.variables, feed, size, config.seed)
-    for name, numbers in report.highlights(measured, trained.fitted).items():
-        rows = loader.host_rows(feed, numbers[: config.eval.figure_rows])
-        drawn = evaluate.draw(report, trained.variables, rows, config.seed, trained.fitted)
-        for figure, image in drawn.items():
-            log.figure(trained.step, name if len(drawn) == 1 else f"{name}_{figure}", image)
-
-
-def _test(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
-    report, fitted = run.task.report, trained.fitted
-    feed = loader.open_feed(run.dataset, "test", run.config, run.mesh)
-    measured = evaluate.measure(run.metrics, trained.variables, feed, size, run.config.seed)
-    values = report.metrics(measured, fitted)
-    log.metrics(run.total_steps, {f"test/{name}": value for name, value in values.items()})
-    for name, image in report.figures(measured, fitted).items():
-        log.figure(run.total_steps, f"test_{name}", image)
-    tables = report.tables(measured, fitted)
-    data = logs.about_data(run.dataset, run.config, workdir_lib.read_config(run.workdir))
-    result = logs.Evaluation("test", trained.step, feed.split.examples, data, values, tables)
-    logs.say_evaluation(result, report.headline)
-    logs.write_evaluation(run.workdir, result)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images, video
 from jaxvision.input_pipeline.labelled import to_square
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.classification import write
+from jaxvision.tasks.classification import smoothing, write
 from jaxvision.tasks.classification.faces import Box, make_detector
 from jaxvision.tasks.classification.metrics import probabilities
 
@@ -65,6 +65,7 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
         streams=lambda path: path.suffix.lower() in video.EXTENSIONS,
         stream=functools.partial(write.stream, options, prepare, decode, mark_faces, regions_of),
         meaning=_meaning(config),
+        smoothers={"mean": smoothing.mean},
     )
 
 

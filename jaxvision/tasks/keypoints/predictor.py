@@ -1,13 +1,14 @@
 """From a picture in memory to the points of the animal in its own pixels; numpy alone."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxvision.input_pipeline import images, video
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.keypoints import figures, films, follow, poses, write
+from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, write
 from jaxvision.tasks.keypoints.poses import Setup
 
 
@@ -36,6 +37,7 @@ def make_predictor(config, info: dict[str, Any]) -> Predictor:
             "spread": "of each point, pixels: half of the errors are below spread * "
             "fitted.error_per_spread",
         },
+        smoothers={"one_euro": functools.partial(_one_euro, setup)},
     )
 
 
@@ -46,7 +48,11 @@ def _prepare(setup: Setup, picture: np.ndarray) -> Prepared:
 
 def _decode(setup: Setup, outputs, view, fitted: dict[str, float]) -> Prediction:
     """Of one picture: `points` as {name: [x, y, confidence]}, and angles by name and in a list."""
-    points, confidence = poses.locate(outputs, view, setup, fitted)
+    return _answer(setup, *poses.locate(outputs, view, setup, fitted))
+
+
+def _answer(setup: Setup, points: np.ndarray, confidence: np.ndarray) -> Prediction:
+    """Of points [K, 2] and their confidence [K]; angles are reckoned from the points."""
     tracks = poses.make_tracks(setup, points[None], confidence[None])
     degrees, certain = tracks.degrees[0].tolist(), tracks.degrees_confidence[0].tolist()
     rows = np.concatenate([points, confidence[:, None]], 1)  # [K, 3]
@@ -58,6 +64,20 @@ def _decode(setup: Setup, outputs, view, fitted: dict[str, float]) -> Prediction
         "degrees_confidence": certain,
     }
     return Prediction(record, {})
+
+
+def _one_euro(setup: Setup, strength: float) -> Callable[[Prediction, float], Prediction]:
+    """Smooths the points of frame after frame, as predict.smoothing='one_euro' does in a film."""
+    smoothing.check_options("one_euro", strength)
+    state = None
+
+    def smooth(prediction: Prediction, seconds: float) -> Prediction:
+        nonlocal state
+        rows = np.array([prediction.record["points"][name] for name in setup.keypoints])  # [K, 3]
+        state, points = smoothing.one_euro_step(state, rows[:, :2], 1 / seconds, strength)
+        return _answer(setup, points, rows[:, 2])
+
+    return smooth
 
 
 def _render(setup: Setup, picture: np.ndarray, prediction: Prediction) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""`--mode=serve`: trained models over HTTP, with a live camera and a page (extra [serve])."""

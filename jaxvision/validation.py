@@ -1,0 +1,85 @@
+"""Validation inside the training loop: its metrics, its figures, the best step so far."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxvision import evaluate, optimizers
+from jaxvision.console import headline, say, table
+from jaxvision.input_pipeline import loader
+from jaxvision.run import Run
+from jaxvision.sharding import replicated
+from jaxvision.train_state import TrainState, eval_variables
+
+
+def condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
+    """The feed with what the task's frozen parts make of it, where the task asks for that."""
+    if run.task.model.condense is None:
+        return feed
+    say(f"the frozen part of the model sees {feed.split.examples} examples once")
+    variables = eval_variables(state, run.config.train.ema_decay)
+    condense = jax.jit(run.task.model.condense)
+    return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
+
+
+def make_validate(run: Run, state: TrainState) -> Callable:
+    """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
+    if "val" not in run.dataset.splits:
+        return lambda state, step, notes, log: (notes, None)
+    config, report = run.config, run.task.report
+    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
+    rows = evaluate.figure_rows(feed, config.eval.figure_rows)
+    feed = condensed(run, feed, state)
+
+    def validate(state, step, notes, log):
+        variables = eval_variables(state, config.train.ema_decay)
+        size = evaluate.batch_size(config)
+        measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
+        fitted = report.fit(measured)
+        values = report.metrics(measured, fitted)
+        notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)
+        names = headline(report.headline, config.checkpoint.best_metric)
+        best = "  best so far" if score is not None and notes["best_step"] == step else ""
+        say(f"val: {table(values, names)}  (step {step}){best}")
+        log.metrics(step, {f"val/{name}": value for name, value in values.items()})
+        drawn = evaluate.draw(report, variables, rows, config.seed, fitted)
+        for name, image in {**drawn, **report.figures(measured, fitted)}.items():
+            log.figure(step, name, image)
+        return notes, score
+
+    return validate
+
+
+def _note_score(config: ConfigDict, notes: dict, values: dict, step: int) -> tuple[dict, Any]:
+    """(notes, score) with the best score so far in the notes; NaN never is the best."""
+    score = values.get(config.checkpoint.best_metric)
+    sign = 1 if config.checkpoint.higher_is_better else -1
+    best = notes["best_score"]
+    known = score is not None and math.isfinite(score)
+    if known and (best is None or sign * score > sign * best):
+        notes = {**notes, "best_score": score, "best_step": step}
+    return notes, score
+
+
+def make_observe(run: Run) -> Callable:
+    """Returns observe(opt_state, score) -> opt_state: what a validation does to the optimizer."""
+    if run.config.optimizer.schedule != "plateau":
+        return lambda opt_state, score: opt_state
+    reduce = jax.jit(
+        functools.partial(optimizers.observe_validation, run.config),
+        out_shardings=replicated(run.mesh),
+        donate_argnums=0,
+    )
+
+    def observe(opt_state, score):
+        before, reduced = optimizers.plateau_scale(opt_state), reduce(opt_state, score)
+        scale = optimizers.plateau_scale(reduced)
+        if scale < before:
+            say(f"plateau: the learning rate is now {scale:.3g} times its first value")
+        return reduced
+
+    return observe

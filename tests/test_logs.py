@@ -1,0 +1,41 @@
+"""What a run writes is read back: TensorBoard's files through clu, and the metrics beside them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxvision import logs
+
+
+def read_events(folder):
+    """TensorBoard's own reader over a folder of event files."""
+    pytest.importorskip("tensorflow")
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = reader.EventAccumulator(str(folder), size_guidance={reader.TENSORS: 0})
+    events.Reload()
+    return events
+
+
+def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path):
+    tensorflow = pytest.importorskip("tensorflow")
+    log = logs.RunLog(str(tmp_path), 10, 4, 0)
+    log.metrics(3, {"train/loss": 0.5, "val/iou": 0.25})
+    log.metrics(6, {"train/loss": 0.125})
+    picture = np.zeros((12, 20, 3), np.uint8)
+    picture[2:5, 3:9] = (200, 100, 50)
+    log.figure(6, "predictions", picture)
+    log.close()
+    events = read_events(tmp_path)
+    assert {"train/loss", "val/iou", "predictions"} <= set(events.Tags()["tensors"])
+    scalars = [
+        (event.step, float(tensorflow.make_ndarray(event.tensor_proto)))
+        for event in events.Tensors("train/loss")
+    ]
+    assert scalars == [(3, 0.5), (6, 0.125)]
+    (event,) = events.Tensors("predictions")
+    width, height, png = tensorflow.make_ndarray(event.tensor_proto)[:3]
+    assert (event.step, int(width), int(height)) == (6, 20, 12)
+    np.testing.assert_array_equal(tensorflow.io.decode_png(png).numpy(), picture)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6]
