@@ -42,7 +42,7 @@ def begun(config, workdir):
 
 
 def _livelier(state):
-    """Batch statistics that differ from channel to channel, as training leaves them."""
+    """Weights more like those that training leaves: nothing is equal, no head is near 0."""
 
     def shaken(path, leaf):
         if path[-1].key not in ("mean", "var"):
@@ -50,7 +50,14 @@ def _livelier(state):
         rng = np.random.default_rng(len(str(path)) + leaf.size)
         return leaf + jax.numpy.asarray(rng.uniform(0, 0.3, leaf.shape), leaf.dtype)
 
-    return state.replace(extra=jax.tree_util.tree_map_with_path(shaken, state.extra))
+    def larger(path, leaf):  # a head that begins near 0 hides what comes before it
+        head = [key.key for key in path[-2:]] == ["out", "kernel"]
+        return leaf * 30 if head else leaf
+
+    return state.replace(
+        extra=jax.tree_util.tree_map_with_path(shaken, state.extra),
+        params=jax.tree_util.tree_map_with_path(larger, state.params),
+    )
 
 
 @functools.cache
@@ -65,7 +72,9 @@ def exported(system, **options):
 @functools.cache
 def run_of(system):
     """(config, workdir) of a run that has a checkpoint."""
-    config, workdir = CONFIGS[system](), str(Path(_root()) / f"{system}-run")
+    # Two strides of the network and a part of one.
+    size = {"data__image_size": 72} if system == "segmentation" else {}
+    config, workdir = CONFIGS[system](**size), str(Path(_root()) / f"{system}-run")
     begun(config, workdir)
     return config, workdir
 

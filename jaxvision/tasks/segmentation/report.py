@@ -38,7 +38,10 @@ def make(config: ConfigDict) -> Report:
 
 
 def inputs(batch: dict[str, Any]) -> Any:
-    """The images with their edges repeated to whole strides, as the network itself does it."""
+    """The images with their edges repeated to whole strides, as the network itself does it.
+
+    Images below LEAST_SIDE become larger than that, and their result a little another one.
+    """
     height, width = batch["image"].shape[1:3]
     more = [max(LEAST_SIDE - size, -size % STRIDE) for size in (height, width)]
     return jnp.pad(batch["image"], ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), mode="edge")
