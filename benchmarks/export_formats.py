@@ -48,6 +48,8 @@ def contestants(folder: str, batch: int) -> dict[str, Contestant]:
     """The three ways to predict `batch` images."""
     exported = exported_folder.read(folder)
     config = read_config(folder)
+    if "cached_views" in config.data:  # of training, which needs the encoder's own weights
+        config.data.cached_views = 0
     images = np.random.default_rng(0).integers(
         0, 256, (batch, *image_shape(exported.described)), np.uint8
     )
