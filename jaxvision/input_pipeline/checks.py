@@ -95,10 +95,12 @@ def _key(path: str, kind: str, value_range: Sequence[float]) -> str:
 
 def _check(path: str, kind: str, value_range: Sequence[float]) -> Checked:
     try:
-        found = masks.read_mask(path) if kind == "mask" else images.read_picture(path, value_range)
+        outcome = (
+            masks.read_mask(path) if kind == "mask" else images.read_picture(path, value_range)
+        )
     except UserError as error:
         return Checked(0, 0, "", str(error).removeprefix(f"{path}: "))
-    decoded = found.pixels
+    decoded = outcome.pixels
     digest = hashlib.blake2b(str(decoded.shape).encode(), digest_size=16)
     digest.update(decoded.data)
     height, width = decoded.shape[:2]
@@ -107,8 +109,8 @@ def _check(path: str, kind: str, value_range: Sequence[float]) -> Checked:
         width,
         digest.hexdigest(),
         "",
-        found.orientation,
-        kind == "image" and found.deep,
+        outcome.orientation,
+        kind == "image" and outcome.deep,
         kind == "mask" and not decoded.any(),
     )
 

@@ -61,7 +61,7 @@ def _check_pictures(level: Folder) -> None:
 
 def _classes(roots: Sequence[tuple[Folder, str]], path: Path) -> list[str]:
     """Names of the classes: those of train where there is a train."""
-    found = {root.path: sorted(place.name for place in root.folders) for root, _ in roots}
+    classes_of = {root.path: sorted(place.name for place in root.folders) for root, _ in roots}
     for root, split in roots:
         if split and root.pictures and not root.folders:
             raise UserError(
@@ -69,13 +69,15 @@ def _classes(roots: Sequence[tuple[Folder, str]], path: Path) -> list[str]:
                 "into folders, one a class"
             )
     first = next((root.path for root, split in roots if split == "train"), None)
-    classes = found[first] if first else sorted({n for names in found.values() for n in names})
+    classes = (
+        classes_of[first] if first else sorted({n for names in classes_of.values() for n in names})
+    )
     if len(classes) < 2:
         raise UserError(
             f"{first or path} holds {len(classes)} class folders: at least two are needed, each "
             "with the images of one class"
         )
-    for root, names in found.items():
+    for root, names in classes_of.items():
         unknown = [name for name in names if name not in classes]
         if unknown:
             raise UserError(

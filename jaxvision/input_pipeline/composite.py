@@ -24,8 +24,8 @@ class Composite(NamedTuple):
 
     def __call__(self, row: int) -> dict[str, np.ndarray]:
         read = [self.pool.read(int(i)) for i in self.parts[row]]
-        found = {name: np.stack([one[name] for one in read]) for name in read[0]}
-        return {**found, **{name: column[row] for name, column in self.columns.items()}}
+        examples = {name: np.stack([one[name] for one in read]) for name in read[0]}
+        return {**examples, **{name: column[row] for name, column in self.columns.items()}}
 
 
 class Resident(NamedTuple):
@@ -41,5 +41,5 @@ def take_rows(data: dict[str, jax.Array] | Resident, rows: jax.Array) -> dict[st
     if not isinstance(data, Resident):
         return {name: jnp.take(array, rows, axis=0) for name, array in data.items()}
     parts = jnp.take(data.parts, rows, axis=0)
-    found = {name: jnp.take(array, parts, axis=0) for name, array in data.pool.items()}
-    return {**found, **{name: jnp.take(a, rows, axis=0) for name, a in data.columns.items()}}
+    gathered = {name: jnp.take(array, parts, axis=0) for name, array in data.pool.items()}
+    return {**gathered, **{name: jnp.take(a, rows, axis=0) for name, a in data.columns.items()}}

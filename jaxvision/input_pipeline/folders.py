@@ -63,14 +63,14 @@ def read_folder(path: Path, seen: set[Path] | None = None) -> Folder:
     try:
         seen.add(path.resolve())
         with os.scandir(path) as entries:
-            found = [entry for entry in entries if not is_hidden(entry.name)]
+            inside = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(
             f"cannot read the folder {path}: {(error.strerror or '').lower()}"
         ) from error
     folders, pictures, others = [], [], []
     # Folders before links to them, so that a link is what is left out.
-    for entry in sorted(found, key=lambda e: (e.is_symlink(), natural(e.name))):
+    for entry in sorted(inside, key=lambda e: (e.is_symlink(), natural(e.name))):
         kind, place = _kind(entry), path / entry.name
         if kind == "folder":
             resolved = place.resolve()
@@ -80,7 +80,7 @@ def read_folder(path: Path, seen: set[Path] | None = None) -> Folder:
             pictures.append(place)
         else:
             others.append(place)
-    return Folder(path, *(in_order(found) for found in (folders, pictures, others)))
+    return Folder(path, *(in_order(paths) for paths in (folders, pictures, others)))
 
 
 def _kind(entry: os.DirEntry) -> str:
@@ -112,17 +112,17 @@ def split_folders(folder: Folder) -> dict[Path, str]:
     Raises:
       UserError: two are the same split.
     """
-    found = {}
+    places = {}
     for place in folder.folders:
         split = SPLIT_NAMES.get(place.name.lower())
-        if split in found:
+        if split in places:
             raise UserError(
-                f"{folder.path} holds {found[split].name}/ and {place.name}/, which are both "
+                f"{folder.path} holds {places[split].name}/ and {place.name}/, which are both "
                 f"{split}: merge them, or remove one"
             )
         if split:
-            found[split] = place
-    return {found[split]: split for split in ("train", "val", "test") if split in found}
+            places[split] = place
+    return {places[split]: split for split in ("train", "val", "test") if split in places}
 
 
 def split_of(path: Path, root: Path) -> str:
@@ -140,15 +140,15 @@ def by_stem(pictures: Sequence[Path]) -> dict[str, Path]:
     Raises:
       UserError: two have the same, so a mask or a score cannot be matched to one of them.
     """
-    found = {}
+    stems = {}
     for path in pictures:
-        if path.stem in found:
+        if path.stem in stems:
             raise UserError(
-                f"{path.parent} holds both {found[path.stem].name} and {path.name}: files are "
+                f"{path.parent} holds both {stems[path.stem].name} and {path.name}: files are "
                 "matched by name without extension; remove or rename one"
             )
-        found[path.stem] = path
-    return found
+        stems[path.stem] = path
+    return stems
 
 
 def left_out(paths: Sequence[Path], root: Path) -> list[str]:

@@ -66,7 +66,7 @@ def make_dataset(
             f"data.image_size={side} and data.channels={channels}: use 8 pixels or more, and "
             "1 (gray) or 3 (RGB)"
         )
-    splits, how = _assign(examples)
+    splits, method = _assign(examples)
     kept, dropped = checks.drop_duplicates({s: [e.digest for e in splits[s]] for s in splits})
     splits = {s: [splits[s][i] for i in kept[s]] for s in SPLITS if kept.get(s)}
     notes = [*notes, *dropped, *_unusual(splits, classes, where)]
@@ -74,17 +74,17 @@ def make_dataset(
     labels = {s: np.array([number[e.label] for e in splits[s]], np.int32) for s in splits}
     counts = np.bincount(labels.get("train", np.zeros(0, np.int32)), minlength=len(classes))
     parts = [(s, e.name, e.digest, e.label) for s in splits for e in splits[s]]
-    made = {}
-    for split, found in splits.items():
-        sources = [e.source for e in found]
+    readable = {}
+    for split, members in splits.items():
+        sources = [e.source for e in members]
         reader = Reader(sources, labels[split], side, channels, tuple(config.data.range))
         weights = b""
         if split == "train" and config.data.balanced:
             weights = (1.0 / counts[labels[split]]).astype(np.float32).tobytes()
-        made[split] = Split([e.name for e in found], reader, len(found), weights)
+        readable[split] = Split([e.name for e in members], reader, len(members), weights)
     return Dataset(
-        source=f"{where} ({how})",
-        splits=made,
+        source=f"{where} ({method})",
+        splits=readable,
         notes=[f"{len(classes)} classes: {', '.join(classes)}", *notes],
         info={"classes": list(classes), "train_counts": counts.tolist(), "channels": channels},
         fingerprint=fingerprint(["labelled 2", side, channels, *classes, *parts]),
@@ -144,15 +144,15 @@ def _assign(examples: Sequence[Example]) -> tuple[dict[str, list[Example]], str]
     """{split: examples} and how they were split, in words."""
     given = {e.split for e in examples}
     if given == {""}:
-        how = "split by a hash: a tenth of each class is val, a tenth test"
-        return _stratified(examples, FRACTIONS), how
+        method = "split by a hash: a tenth of each class is val, a tenth test"
+        return _stratified(examples, FRACTIONS), method
     splits = {split: [e for e in examples if e.split == split] for split in SPLITS}
-    how = "splits of its own: " + ", ".join(split for split in SPLITS if split in given)
+    method = "splits of its own: " + ", ".join(split for split in SPLITS if split in given)
     if splits["train"] and not splits["val"]:
         parts = {"val": VAL_FRACTION, "train": 1 - VAL_FRACTION}
         splits |= _stratified(splits["train"], parts)
-        how += "; val = a tenth of each class of train"
-    return splits, how
+        method += "; val = a tenth of each class of train"
+    return splits, method
 
 
 def _stratified(
@@ -171,7 +171,7 @@ def _stratified(
             end = len(group) if split == "train" else start + count
             splits[split] += group[start:end]
             start = end
-    return {split: sorted(found, key=lambda e: e.name) for split, found in splits.items()}
+    return {split: sorted(members, key=lambda e: e.name) for split, members in splits.items()}
 
 
 def _unusual(splits: dict[str, list[Example]], classes: Sequence[str], where: str) -> list[str]:
@@ -181,8 +181,8 @@ def _unusual(splits: dict[str, list[Example]], classes: Sequence[str], where: st
       UserError: there is a train split and it lacks a class.
     """
     notes = []
-    for split, found in splits.items():
-        missing = [name for name in classes if name not in {e.label for e in found}]
+    for split, members in splits.items():
+        missing = [name for name in classes if name not in {e.label for e in members}]
         if missing and split == "train":
             raise UserError(
                 f"{where}: train holds no usable example of {', '.join(missing)}: add some, or "
@@ -194,7 +194,7 @@ def _unusual(splits: dict[str, list[Example]], classes: Sequence[str], where: st
                 "leave them out"
             )
         labels = collections.defaultdict(set)
-        for example in found:
+        for example in members:
             labels[example.digest].add(example.label)
         contradictory = sum(len(names) > 1 for names in labels.values())
         if contradictory:

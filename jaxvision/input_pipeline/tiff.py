@@ -125,13 +125,13 @@ def _declared(directory: Any, bits: int, kind: str) -> tuple[float, float] | Non
 def _names(metadata: str, samples: int) -> tuple[str, ...]:
     """Of GDAL's metadata: what the bands are described as, else as which colour they are shown."""
     for role in ("description", "colorinterp"):
-        found = [""] * samples
+        names = [""] * samples
         pattern = rf'<Item[^>]*sample="(\d+)"[^>]*role="{role}"[^>]*>([^<]*)<'
         for number, text in re.findall(pattern, metadata):
             if int(number) < samples:
-                found[int(number)] = spectral_name(text)
-        if any(found):
-            return tuple(found)
+                names[int(number)] = spectral_name(text)
+        if any(names):
+            return tuple(names)
     return ("",) * samples
 
 
@@ -159,10 +159,13 @@ def colour_bands(names: Sequence[str], rgb: bool) -> list[int]:
         return [list(names).index(colour) for colour in ("red", "green", "blue")]
     if not any(names) and (rgb or len(names) == 3):
         return [0, 1, 2]
-    told = f"called {', '.join(name or '?' for name in names)}" if any(names) else "without colours"
+    declared = (
+        f"called {', '.join(name or '?' for name in names)}" if any(names) else "without colours"
+    )
     raise UserError(
-        f"{len(names)} bands {told}: which are red, green and blue is not declared; say it with "
-        "gdal_edit.py -colorinterp_1 red -colorinterp_2 green -colorinterp_3 blue, or save as RGB"
+        f"{len(names)} bands {declared}: which are red, green and blue is not declared; say it "
+        "with gdal_edit.py -colorinterp_1 red -colorinterp_2 green -colorinterp_3 blue, or save as "
+        "RGB"
     )
 
 

@@ -154,8 +154,8 @@ def _named(layers):
                 values[0] = values[0].transpose(0, 1, 3, 2)
             arrays |= dict(zip([n.format(layer) for n in KERNEL], values, strict=False))
         elif values:
-            found = ", ".join(f"{name} {value.shape}" for name, value in weights)
-            raise UserError(f"layer {layer!r} is no convolution, dense or batch norm: {found}")
+            listed = ", ".join(f"{name} {value.shape}" for name, value in weights)
+            raise UserError(f"layer {layer!r} is no convolution, dense or batch norm: {listed}")
     return arrays
 
 

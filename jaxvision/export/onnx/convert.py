@@ -95,9 +95,9 @@ def _model(graph, inputs, outputs, metadata):
         for name, value in graph.initializers.items()
         if name in needed
     ]
-    made = onnx.helper.make_graph(nodes, "jaxvision", inputs, outputs, initializers)
+    onnx_graph = onnx.helper.make_graph(nodes, "jaxvision", inputs, outputs, initializers)
     model = onnx.helper.make_model(
-        made,
+        onnx_graph,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="jaxvision",

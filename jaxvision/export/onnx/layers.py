@@ -49,10 +49,10 @@ def convolution(graph: Graph, eqn, x, kernel):
     weights = kernel.value.transpose(3, 2, 0, 1)
     name = graph.arranged(graph.expanded(x), NCHW)
     parts = graph.joined.get(name, ()) if params["feature_group_count"] == 1 else ()
-    made = Convolution(
+    layer = Convolution(
         parts or ((name, x.shape[3]),), weights, np.zeros(len(weights), np.float32), attributes
     )
-    return _emit(graph, made, eqn.outvars[0].aval.shape)
+    return _emit(graph, layer, eqn.outvars[0].aval.shape)
 
 
 def folded(graph: Graph, kind: str, x, y):
@@ -62,29 +62,29 @@ def folded(graph: Graph, kind: str, x, y):
     """
     if not isinstance(x, Tensor) or x.name not in graph.convolutions or not isinstance(y, Constant):
         return None
-    made = graph.convolutions[x.name]
-    channels = len(made.bias)
+    layer = graph.convolutions[x.name]
+    channels = len(layer.bias)
     if y.value.size != 1 and y.shape != (1, 1, 1, channels):
         return None
     factor = np.broadcast_to(y.value.ravel(), channels).astype(np.float64)
     if kind in ("Add", "Sub"):
-        made = made._replace(bias=made.bias + (factor if kind == "Add" else -factor))
+        layer = layer._replace(bias=layer.bias + (factor if kind == "Add" else -factor))
     else:
         factor = 1 / factor if kind == "Div" else factor
-        kernel = made.kernel * factor[:, None, None, None]
-        made = made._replace(kernel=kernel, bias=made.bias * factor)
-    return _emit(graph, made, x.shape)
+        kernel = layer.kernel * factor[:, None, None, None]
+        layer = layer._replace(kernel=kernel, bias=layer.bias * factor)
+    return _emit(graph, layer, x.shape)
 
 
-def _emit(graph, made, shape):
+def _emit(graph, layer, shape):
     name, start = "", 0
-    for part, channels in made.parts:
+    for part, channels in layer.parts:
         # Float64 until here: a batch norm is three steps.
-        weights = [np.float32(made.kernel[:, start : start + channels])]
-        weights += [] if name else [np.float32(made.bias)]
-        term = graph.op("Conv", part, *map(graph.constant, weights), **made.attributes)
+        weights = [np.float32(layer.kernel[:, start : start + channels])]
+        weights += [] if name else [np.float32(layer.bias)]
+        term = graph.op("Conv", part, *map(graph.constant, weights), **layer.attributes)
         name, start = graph.op("Add", name, term) if name else term, start + channels
-    graph.convolutions[name] = made
+    graph.convolutions[name] = layer
     return Tensor(name, shape, NCHW)
 
 

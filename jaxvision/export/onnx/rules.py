@@ -52,9 +52,9 @@ def node(kind, graph: Graph, eqn, *inputs):
     if kind in ("Add", "Mul") and isinstance(inputs[0], Constant):
         inputs = inputs[::-1]
     if kind in ("Add", "Sub", "Mul", "Div"):
-        made = layers.folded(graph, kind, *inputs)
-        if made is not None:
-            return made
+        result = layers.folded(graph, kind, *inputs)
+        if result is not None:
+            return result
     return graph.elementwise(kind, shape_of(eqn), *inputs)
 
 
@@ -85,10 +85,10 @@ def maximum(graph, eqn, x, y):
 def minimum(graph, eqn, x, y):
     """ReLU6 as one Clip."""
     x, y = (y, x) if isinstance(x, Constant) else (x, y)
-    made = graph.made_by(x)
-    if made is not None and made.op_type == "Relu" and is_scalar(y):
+    result = graph.made_by(x)
+    if result is not None and result.op_type == "Relu" and is_scalar(y):
         ends = (graph.constant(np.float32(n)) for n in (0, y.value.item()))
-        return x._replace(name=graph.op("Clip", made.input[0], *ends))
+        return x._replace(name=graph.op("Clip", result.input[0], *ends))
     return graph.elementwise("Min", shape_of(eqn), x, y)
 
 

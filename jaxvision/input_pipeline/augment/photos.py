@@ -101,11 +101,11 @@ def fixed_views(images, crop, count):
     """
     rest = images.shape[1] - crop
     places = [(rest // 2, rest // 2), (0, 0), (0, rest), (rest, 0), (rest, rest)]
-    found = []
+    views = []
     for y, x in places[: -(-count // 2)]:
         view = images[:, y : y + crop, x : x + crop]
-        found += [view, view[:, :, ::-1]]
-    return jnp.stack(found[:count], axis=1)
+        views += [view, view[:, :, ::-1]]
+    return jnp.stack(views[:count], axis=1)
 
 
 def colour_jitter(key, image, brightness, contrast, saturation):

@@ -29,7 +29,9 @@ def evaluation_images(config: ConfigDict, batch: dict[str, Any]) -> Any:
     """
     key = jax.random.key(CANVAS_SEED)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
-    return _on_canvas(config, keys, batch.get("pieces"), batch["image"])
+    pixels = batch["image"]
+    others = batch["pieces"] if config.canvas.clutter else pixels[:, None][:, :0]
+    return _on_canvas(config, keys, others, pixels)
 
 
 def _on_canvas(config, keys, others, pixels):
@@ -37,6 +39,4 @@ def _on_canvas(config, keys, others, pixels):
     canvas = config.canvas
     if not canvas.size:
         return pixels
-    if others is None:
-        others = pixels[:, None][:, :0]
     return clutter.on_canvas(keys, pixels, others, canvas.size, canvas.clutter, canvas.clutter_size)

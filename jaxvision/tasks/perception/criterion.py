@@ -42,8 +42,8 @@ def errors_of_outputs(options, scale, outputs, target):
         return jnp.zeros_like(outputs["score"])
     if options.name == "ordinal":
         above = jnp.clip(outputs["above"], 1e-7, 1 - 1e-7)  # [B, A, 9]
-        passed = target[..., None] > jnp.arange(1, above.shape[-1] + 1)
-        return -jnp.where(passed, jnp.log(above), jnp.log1p(-above)).mean(-1)
+        columns = target[..., None] > jnp.arange(1, above.shape[-1] + 1)
+        return -jnp.where(columns, jnp.log(above), jnp.log1p(-above)).mean(-1)
     network = {
         "value": (outputs["score"] - scale.mean) / scale.std,
         "log_spread": jnp.log(outputs["spread"] / scale.std),

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from configs import ram
 from jaxvision import console, evaluate, predict, train
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline.dataset import Dataset, Split
 from jaxvision.models.retina import Retina
 from jaxvision.task import Measured
 from jaxvision.tasks import attention
@@ -279,6 +281,39 @@ def test_evaluation_shows_each_image_at_one_place_whatever_its_batch():
         canvas.augment(config, jax.random.key(i), {"image": pixels})["image"] for i in range(2)
     ]
     assert (trained[0] != trained[1]).any() and (trained[0] != whole).any()
+
+
+def test_clutter_does_not_depend_on_the_batch():
+    """What evaluation strews over an image follows from its place in the split alone."""
+    config = ram_config(canvas__size=30, canvas__clutter=3, canvas__clutter_size=4)
+    pixels = np.random.default_rng(0).integers(1, 255, (9, 12, 12, 1), np.uint8)
+    split = Split([str(i) for i in range(9)], _Rows(pixels), 9)
+    dataset = Dataset("random", {"test": split}, [], {"classes": []}, "key")
+    adapted = attention.make(config, INFO).report.adapt(dataset)
+    assert adapted.fingerprint != dataset.fingerprint
+    rows = [adapted.splits["test"].read(i) for i in range(9)]
+    assert rows[0]["pieces"].shape == (3, 4, 4, 1)
+    assert not any(same_piece(rows[0]["pieces"][0], pixels[0], 4))  # of others, not its own
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    whole = canvas.evaluation_images(config, batch)
+    part = canvas.evaluation_images(config, {name: array[5:7] for name, array in batch.items()})
+    np.testing.assert_array_equal(whole[5:7], part)
+    plain = canvas.evaluation_images(ram_config(canvas__size=30), batch)
+    assert (np.asarray(whole) >= np.asarray(plain)).all() and (whole != plain).any()
+
+
+def same_piece(piece, image, side):
+    """Whether the piece is at each place of the image."""
+    for top in range(image.shape[0] - side + 1):
+        for left in range(image.shape[1] - side + 1):
+            yield (image[top : top + side, left : left + side] == piece).all()
+
+
+class _Rows(NamedTuple):
+    pixels: np.ndarray
+
+    def __call__(self, row):
+        return {"image": self.pixels[row], "index": np.int32(row)}
 
 
 def test_rollouts_are_averaged_before_the_answer():

@@ -15,7 +15,7 @@ from flax import linen as nn
 from PIL import Image
 
 from configs import fer, scenes
-from jaxvision import batching, evaluate, logs, predict, train, trained, wandb_log
+from jaxvision import batching, evaluate, logs, losses, predict, train, trained, wandb_log
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.models import encoders, pretrained
@@ -274,6 +274,15 @@ def test_the_loss_weights_classes_smooths_focuses_and_shares():
     assert loss(ones, label_smoothing=0.1) == pytest.approx(smoothed, rel=1e-5)
     focal = expected(ones, lambda of: (1 - np.exp(-entropy(of))) ** 2 * entropy(of))
     assert loss(ones, name="focal", focal_gamma=2.0) == pytest.approx(focal, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_the_focal_loss_has_a_gradient_where_the_answer_is_certain(gamma):
+    logits = jnp.array([[200.0, 0.0], [0.0, 0.0]])
+    gradient = jax.grad(
+        lambda x: losses.class_cross_entropy(x, jnp.array([0, 1]), focal_gamma=gamma).sum()
+    )(logits)
+    assert np.isfinite(gradient).all() and (np.asarray(gradient[1]) != 0).any()
 
 
 def test_class_weights_have_mean_one_over_the_rows():

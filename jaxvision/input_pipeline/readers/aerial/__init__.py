@@ -52,11 +52,11 @@ def load(config) -> Dataset:
             f"data.image_size is {config.data.image_size}: give the side of a tile in pixels"
         )
     listing = aerial_files.list_examples(path)
-    found = pairs_lib.check_pairs(listing.examples, path, config.data.range)
-    pairs = found.pairs
-    notes = checks.skip_problems(listing.problems + found.problems, listing.total, str(path))
-    notes += found.notes
-    splits, how = _assign(pairs, notes, "folders" if path.is_dir() else "splits of the csv:")
+    checked = pairs_lib.check_pairs(listing.examples, path, config.data.range)
+    pairs = checked.pairs
+    notes = checks.skip_problems(listing.problems + checked.problems, listing.total, str(path))
+    notes += checked.notes
+    splits, method = _assign(pairs, notes, "folders" if path.is_dir() else "splits of the csv:")
     kept, dropped = checks.drop_duplicates(
         {split: [pair.image_digest for pair in splits[split]] for split in splits}
     )
@@ -70,7 +70,7 @@ def load(config) -> Dataset:
         for pair in pairs
     ]
     return Dataset(
-        source=f"{path} ({how})",
+        source=f"{path} ({method})",
         splits={
             split: _tiles(pairs, side, tuple(config.data.range)) for split, pairs in splits.items()
         },
@@ -87,14 +87,14 @@ def _assign(
     given = {pair.example.split for pair in pairs}
     splits = {split: [] for split in SPLITS}
     if given == {""}:
-        how = "split by name: " + ", ".join(f"{name} {part}" for name, part in FRACTIONS.items())
+        method = "split by name: " + ", ".join(f"{name} {part}" for name, part in FRACTIONS.items())
         for pair in pairs:
             splits[hash_split(pair.example.key, FRACTIONS)].append(pair)
         notes += _fill("train", splits, SPLITS) + _fill("val", splits, SPLITS)
-        return splits, how
+        return splits, method
     for pair in pairs:
         splits[pair.example.split].append(pair)
-    how = f"{origin} " + ", ".join(split for split in SPLITS if split in given)
+    method = f"{origin} " + ", ".join(split for split in SPLITS if split in given)
     if "train" in given and "val" not in given:
         fractions = {"val": VAL_FRACTION, "train": 1 - VAL_FRACTION}
         train, splits["train"] = splits["train"], []
@@ -102,8 +102,8 @@ def _assign(
             splits[hash_split(pair.example.key, fractions)].append(pair)
         splits_open = ("train", "val")  # a test set that was given stays whole
         notes += _fill("train", splits, splits_open) + _fill("val", splits, splits_open)
-        how += "; val = a tenth of train"
-    return splits, how
+        method += "; val = a tenth of train"
+    return splits, method
 
 
 def _fill(split: str, splits: dict[str, list[Pair]], donors: Sequence[str]) -> list[str]:

@@ -101,17 +101,17 @@ def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: lis
             raise UserError(f"{place} {has}; put the {part} there, each with the name of its mask")
     if place != root:
         level = folders.read_folder(place, seen)
-        unused += [p for found in level[1:] for p in found if p.name not in PARTS]
+        unused += [p for listed in level[1:] for p in listed if p.name not in PARTS]
     levels = [folders.read_folder(place / part, seen) for part in PARTS]
     unused += [p for level in levels for p in (*level.folders, *level.others)]
-    found, masks = (folders.by_stem(level.pictures) for level in levels)
-    if not found:
+    listed, masks = (folders.by_stem(level.pictures) for level in levels)
+    if not listed:
         raise UserError(
             f"{place / 'images'} holds no images ({', '.join(images.EXTENSIONS)}); it has "
             f"{_first_names(os.listdir(place / 'images'))}"
         )
     examples, problems = [], []
-    for stem, image in found.items():
+    for stem, image in listed.items():
         label = str(image.relative_to(root))
         if stem not in masks:
             where = (place / "masks").relative_to(root)
@@ -124,7 +124,7 @@ def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: lis
     if masks:
         first = _first_names(mask.name for mask in masks.values())
         notes.append(f"{len(masks)} masks in {place / 'masks'} have no image: {first}")
-    return Listing(examples, problems, len(found), notes)
+    return Listing(examples, problems, len(listed), notes)
 
 
 def _first_names(names: Sequence[str]) -> str:

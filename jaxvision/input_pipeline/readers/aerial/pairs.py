@@ -28,7 +28,7 @@ class Pair(NamedTuple):
     mask_turn: int
 
 
-class Found(NamedTuple):
+class CheckedPairs(NamedTuple):
     """The usable pairs, one problem for each of the others, and notes."""
 
     pairs: list[Pair]
@@ -36,7 +36,9 @@ class Found(NamedTuple):
     notes: list[str]
 
 
-def check_pairs(examples: Sequence[Example], path: Path, value_range: Sequence[float]) -> Found:
+def check_pairs(
+    examples: Sequence[Example], path: Path, value_range: Sequence[float]
+) -> CheckedPairs:
     """Decodes all files once.
 
     Args:
@@ -51,27 +53,27 @@ def check_pairs(examples: Sequence[Example], path: Path, value_range: Sequence[f
     files += [(example.mask, "mask") for example in examples]
     checked = checks.check_files(files, path, value_range)
     halves = checked[: len(examples)], checked[len(examples) :]
-    found, empty, turned = Found([], [], []), [], []
+    good, empty, turned = CheckedPairs([], [], []), [], []
     for example, image, mask in zip(examples, *halves, strict=True):
         try:
             turn = _mask_turn(example, image, mask)
         except UserError as error:
-            found.problems.append(str(error))
+            good.problems.append(str(error))
         else:
             digests = image.digest, mask.digest
-            found.pairs.append(Pair(example, image.height, image.width, *digests, turn))
+            good.pairs.append(Pair(example, image.height, image.width, *digests, turn))
             empty += [example.mask_label] if mask.empty else []
             turned += [example.mask_label] if turn != 1 else []
         for file, error in ((example.image, image.error), (example.mask, mask.error)):
             if error:
                 download.forget(file)
-    told = ("are empty, no object in them", empty), ("are turned as their images are", turned)
-    for what, labels in told:
+    remarks = ("are empty, no object in them", empty), ("are turned as their images are", turned)
+    for what, labels in remarks:
         if labels:
             shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
-            found.notes.append(f"{len(labels)} of {len(found.pairs)} masks {what}: {shown}")
-    found.notes.extend(checks.range_notes(halves[0], value_range))
-    return found
+            good.notes.append(f"{len(labels)} of {len(good.pairs)} masks {what}: {shown}")
+    good.notes.extend(checks.range_notes(halves[0], value_range))
+    return good
 
 
 def _mask_turn(example: Example, image: Checked, mask: Checked) -> int:

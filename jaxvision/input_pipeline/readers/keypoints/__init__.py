@@ -59,14 +59,14 @@ def load(config) -> Dataset:
         for split, members in assigned.items()
         if members
     }
-    how = "splits of its own" if labelled.splits else f"split by {options.split}"
+    method = "splits of its own" if labelled.splits else f"split by {options.split}"
     parts = [
         (split, digests[i], row_views[i], labelled.points[i].tobytes().hex())
         for split in assigned
         for i in assigned[split]
     ]
     return Dataset(
-        source=f"{path} ({how}; {how_grouped})",
+        source=f"{path} ({method}; {how_grouped})",
         splits=splits,
         notes=[*notes, *dropped],
         info=make_info(labelled.keypoints, splits, options),
@@ -129,21 +129,21 @@ def _check_points(points: np.ndarray, labelled: Labelled, sizes, problems: dict[
 
 def _views(points: np.ndarray, sizes, kept: Sequence[int], options) -> dict[int, views.View]:
     """The window of each picture that the network sees: all of it, or a crop about its points."""
-    found = {}
+    windows = {}
     for i in kept:
         if options.crop_size:
             x, y = (np.nanmin(points[i], 0) + np.nanmax(points[i], 0)) / 2
-            found[int(i)] = views.around(x, y, options.crop_size, options.image_size)
+            windows[int(i)] = views.around(x, y, options.crop_size, options.image_size)
         else:
-            found[int(i)] = views.whole(*sizes[i], options.image_size)
-    different = {(v.height, v.width) for v in found.values()} if not options.image_size else ()
+            windows[int(i)] = views.whole(*sizes[i], options.image_size)
+    different = {(v.height, v.width) for v in windows.values()} if not options.image_size else ()
     if len(different) > 1:
         listed = ", ".join(f"{w} x {h}" for h, w in sorted(different)[:4])
         raise UserError(
             f"the pictures are of {len(different)} sizes ({listed}): set data.image_size, the side "
             "that all are scaled to, or data.crop_size"
         )
-    return found
+    return windows
 
 
 class KeypointReader(NamedTuple):
@@ -169,7 +169,7 @@ class KeypointReader(NamedTuple):
 def row_of(image: np.ndarray, points: np.ndarray, animal: str, scale: float = 1.0) -> dict:
     """A row as `load` describes it; points are NaN where not visible."""
     visible = np.isfinite(points).all(-1)
-    found = blob.blob_in_crop(image, animal)
+    animal_blob = blob.blob_in_crop(image, animal)
     height, width = image.shape[:2]
     middle = ((width - 1) / 2, (height - 1) / 2, 1.0, 0.0)
     return {
@@ -177,7 +177,9 @@ def row_of(image: np.ndarray, points: np.ndarray, animal: str, scale: float = 1.
         "points": np.where(visible[:, None], points, 0).astype(np.float32),
         "visible": visible.astype(np.float32),
         "scale": np.asarray(scale, np.float32),
-        "blob": np.array([found.x, found.y, *found.axis] if found else middle, np.float32),
+        "blob": np.array(
+            [animal_blob.x, animal_blob.y, *animal_blob.axis] if animal_blob else middle, np.float32
+        ),
     }
 
 
@@ -211,8 +213,8 @@ def _groups(labelled: Labelled, kept, reader: KeypointReader, options, digests):
         groups = copies.group_copies(np.stack(list(small)), hints).tolist()
         cache.keep_json(store, groups)
     originals = len(set(groups))
-    found = f"{originals} originals found among {len(groups)}" if originals < len(groups) else ""
-    return groups, found or "no copies found"
+    summary = f"{originals} originals found among {len(groups)}" if originals < len(groups) else ""
+    return groups, summary or "no copies found"
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -294,5 +296,5 @@ def _in_blob(points: np.ndarray, blobs: np.ndarray) -> np.ndarray:
 
 
 def _length(image: np.ndarray, animal: str) -> float:
-    found = blob.blob_in_crop(image, animal)
-    return found.length if found else float(max(image.shape[:2])) / 2
+    animal_blob = blob.blob_in_crop(image, animal)
+    return animal_blob.length if animal_blob else float(max(image.shape[:2])) / 2

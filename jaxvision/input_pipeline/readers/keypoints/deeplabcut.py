@@ -27,12 +27,12 @@ def is_project(path: Path) -> bool:
 def _tables(path: Path) -> list[Path]:
     """One table a video; the csv where there are both."""
     for pattern in ("labeled-data/*/CollectedData*", "*/CollectedData*", "CollectedData*"):
-        found = {}
+        tables = {}
         for table in sorted(path.glob(pattern)):
             if table.suffix in (".csv", ".h5"):
-                found.setdefault(table.parent, table)  # '.csv' comes before '.h5'
-        if found:
-            return list(found.values())
+                tables.setdefault(table.parent, table)  # '.csv' comes before '.h5'
+        if tables:
+            return list(tables.values())
     return []
 
 
@@ -150,11 +150,11 @@ def _levels(table, axis: str) -> list[Sequence[str]]:
     """The texts of each level of an axis."""
     if axis in table:
         return [_texts(table[axis])]
-    found = []
-    while f"{axis}_level{len(found)}" in table:
-        names = _texts(table[f"{axis}_level{len(found)}"])
-        found.append([names[i] for i in np.asarray(table[f"{axis}_label{len(found)}"])])
-    return found
+    levels = []
+    while f"{axis}_level{len(levels)}" in table:
+        names = _texts(table[f"{axis}_level{len(levels)}"])
+        levels.append([names[i] for i in np.asarray(table[f"{axis}_label{len(levels)}"])])
+    return levels
 
 
 def _texts(dataset) -> list[str]:

@@ -53,24 +53,24 @@ def read_npz(path: Path) -> Labelled:
     """
     arrays = open_npz(path)
     images_key = find_images(arrays, path)
-    found = {}
+    keys = {}
     for key in arrays:
         prefix = next((p for p in POINT_PREFIXES if key.startswith(p)), None)
         if prefix:
             name = key.removeprefix(prefix)
-            found[SINGULAR.get(name, name)] = key
-    if not found:
+            keys[SINGULAR.get(name, name)] = key
+    if not keys:
         raise FileError(
             f"{path} holds no points, that is no array named locs_<point> such as locs_head; it "
             f"holds {_listed(arrays)}"
         )
     # One order whatever order they were saved in, so that a model fits another file too.
     order = {name: i for i, name in enumerate(SINGULAR.values())}
-    found = dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    keys = dict(sorted(keys.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
     pictures = NpzPictures(str(path), images_key)
     count = len(pictures.array())
     points = []
-    for key in found.values():
+    for key in keys.values():
         values = np.asarray(arrays[key])
         if values.shape != (count, 2) or values.dtype.kind not in "fiu":
             raise FileError(
@@ -79,9 +79,9 @@ def read_npz(path: Path) -> Labelled:
             )
         points.append(values.astype(np.float32))
     names = [f"{path.stem}_{i:05d}" for i in range(count)]
-    unused = [key for key in arrays if key != images_key and key not in found.values()]
+    unused = [key for key in arrays if key != images_key and key not in keys.values()]
     notes = [f"arrays of {path.name} that are not used: {', '.join(unused)}"] if unused else []
-    return Labelled(names, tuple(found), np.stack(points, 1), pictures, notes=notes)
+    return Labelled(names, tuple(keys), np.stack(points, 1), pictures, notes=notes)
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:

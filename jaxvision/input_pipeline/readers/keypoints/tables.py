@@ -82,8 +82,8 @@ def _unnamed(files: Sequence[Path], path: Path) -> list[str]:
 def _beside(path: Path, name: str) -> Path:
     """The picture in the csv's folder, else in the one folder in there that has it."""
     here = path.parent / Path(name).expanduser()
-    found = [] if here.exists() else sorted(path.parent.glob(f"*/{glob.escape(name)}"))
-    return found[0] if len(found) == 1 else here
+    matches = [] if here.exists() else sorted(path.parent.glob(f"*/{glob.escape(name)}"))
+    return matches[0] if len(matches) == 1 else here
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -49,23 +49,23 @@ def load(config: ConfigDict) -> Dataset:
     if votes:
         cities = votes.cities
         photos = [p._replace(city=p.city or cities.get(p.name, "")) for p in photos]
-    splits, how = assign_splits(photos, config.data)
+    splits, method = assign_splits(photos, config.data)
     kept, dropped = checks.drop_duplicates(
         {split: [digests[i] for i in numbers] for split, numbers in splits.items()}
     )
     splits = {split: [splits[split][i] for i in kept[split]] for split in splits}
     notes += dropped
-    found = listing.attributes or votes.attributes
-    attributes = choose_attributes(found, tuple(config.data.attributes))
-    dealt = {}
+    scored = listing.attributes or votes.attributes
+    attributes = choose_attributes(scored, tuple(config.data.attributes))
+    split_votes = {}
     if votes:
         names = {split: [photos[i].name for i in numbers] for split, numbers in splits.items()}
-        dealt, counts = votes_lib.deal_votes(votes, names, attributes)
+        split_votes, counts = votes_lib.split_votes_of(votes, names, attributes)
         notes += counts
     if listing.attributes:
-        scores = attribute_matrix(photos, len(found))[:, [found.index(a) for a in attributes]]
+        scores = attribute_matrix(photos, len(scored))[:, [scored.index(a) for a in attributes]]
     else:
-        scores = _scores_from_votes(splits, dealt, len(photos), len(attributes))
+        scores = _scores_from_votes(splits, split_votes, len(photos), len(attributes))
         notes.append("the scores are ratings that follow from the votes of each split")
     size = config.data.image_size or IMAGE_SIZE
     return make_dataset(
@@ -78,10 +78,10 @@ def load(config: ConfigDict) -> Dataset:
             scores=scores,
             places=np.array([photo.place for photo in photos], np.float32),
             splits={split: np.array(numbers, np.int32) for split, numbers in splits.items()},
-            votes=dealt,
+            votes=split_votes,
         ),
         attributes,
-        f"{path} ({how})",
+        f"{path} ({method})",
         notes,
     )
 
@@ -112,12 +112,12 @@ def _usable(
 
 
 def _scores_from_votes(
-    splits: dict[str, list[int]], dealt: dict[str, np.ndarray], photos: int, attributes: int
+    splits: dict[str, list[int]], split_votes: dict[str, np.ndarray], photos: int, attributes: int
 ) -> np.ndarray:
     """Ratings float32 [photos, attributes], each from the votes of its own split alone."""
     scores = np.full((photos, attributes), np.nan, np.float32)
     for split, numbers in splits.items():
-        scores[numbers], _ = ratings.rank_votes(dealt[split], len(numbers), attributes)
+        scores[numbers], _ = ratings.rank_votes(split_votes[split], len(numbers), attributes)
     return scores
 
 

@@ -89,8 +89,8 @@ def list_photos(path: Path) -> Listing:
     if (path / "scores.csv").exists():
         return _list_csv(path / "scores.csv")
     if _find_votes(path):
-        found, left = _find_photos(path)
-        photos = [_photo(name, file, (), path) for name, file in found.items()]
+        listing, left = _find_photos(path)
+        photos = [_photo(name, file, (), path) for name, file in listing.items()]
         return Listing(photos, (), [], left, _find_votes(path))
     raise UserError(
         f"{path} holds no qscores.tsv (Place Pulse 2.0), scores.csv (file,<attribute>,...) or "
@@ -112,15 +112,15 @@ def _find_photos(root: Path) -> tuple[dict[str, Path], list[str]]:
     level, seen = folders.read_folder(folder), {folder.resolve()}
     splits = folders.split_folders(level)
     levels = [folders.read_folder(place, seen) for place in splits]
-    found = folders.by_stem([p for one in (level, *levels) for p in one.pictures])
-    if not found:
+    photos = folders.by_stem([p for one in (level, *levels) for p in one.pictures])
+    if not photos:
         raise UserError(
             f"{folder} holds no photos ({', '.join(images.EXTENSIONS)}); put them there"
         )
     unused = [p for one in levels for p in (*one.folders, *one.others)]
     unused += [p for p in level.folders if p not in splits and folder != root]
     unused += [p for p in level.others if not (folder == root and p.suffix in (".csv", ".tsv"))]
-    return found, folders.left_out(unused, root)
+    return photos, folders.left_out(unused, root)
 
 
 def _photo(stem: str, file: Path, scores: Sequence[float], root: Path) -> Photo:
@@ -151,8 +151,8 @@ def _list_place_pulse(root: Path) -> Listing:
         )
     notes.append(f"attributes of {table.name}: {', '.join(names)}")
     unscored = []
-    found, left = _find_photos(root)
-    for stem, file in found.items():
+    files, left = _find_photos(root)
+    for stem, file in files.items():
         own = scores.table.pop(parse_name(stem)[0], None)
         if own:
             scored = [own.get(name, math.nan) for name in names]
@@ -197,12 +197,12 @@ def _list_csv(path: Path) -> Listing:
     files = _Files(path.parent)
     photos, problems = [], []
     for file, row in first.items():
-        found = files.find(file)
-        if found is None:
+        photo_file = files.find(file)
+        if photo_file is None:
             problems.append(f"{file}: {path.name} scores it, but there is no such photo")
             continue
         own = [scores.table[file][name] for name in attributes]
-        photo = _photo(found.stem, found, own, path.parent)
+        photo = _photo(photo_file.stem, photo_file, own, path.parent)
         photos.append(photo._replace(**_given(row, photo, path)))
     _refuse_same_names(photos)
     named = {photo.path for photo in photos}

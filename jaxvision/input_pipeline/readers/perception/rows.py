@@ -50,18 +50,19 @@ class PhotoReader(NamedTuple):
         return {"image": self.image(int(self.numbers[row])), **own}
 
 
-def choose_attributes(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+def choose_attributes(available: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The attributes to use: those wanted, or all that were found.
 
     Raises:
       UserError: one that is wanted was not found.
     """
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in available]
     if missing:
         raise UserError(
-            f"data.attributes: there is no {', '.join(missing)}; the data has {', '.join(found)}"
+            f"data.attributes: there is no {', '.join(missing)}; the data has "
+            f"{', '.join(available)}"
         )
-    return wanted or found
+    return wanted or available
 
 
 def make_dataset(
@@ -87,7 +88,7 @@ def make_dataset(
     votes = {split: photos.votes.get(split, none) for split in splits}
     ballots = {s: votes_lib.ballots(votes[s], splits[s]) for s in splits if photos.votes}
     widest = max((array.shape[1] for array in ballots.values()), default=0)
-    made = {}
+    readable = {}
     for split, numbers in splits.items():
         columns = {
             "score": photos.scores[numbers],
@@ -98,32 +99,34 @@ def make_dataset(
             fill = ((0, 0), (0, widest - ballots[split].shape[1]), (0, 0))
             columns["ballots"] = np.pad(ballots[split], fill, constant_values=-1)
         reader = PhotoReader(photos.image, numbers, columns)
-        made[split] = Split([photos.names[i] for i in numbers], reader, len(numbers))
+        readable[split] = Split([photos.names[i] for i in numbers], reader, len(numbers))
     # Without a training split there is nothing to scale by; a trained model brings its own scale.
     info, training, notes = {"attributes": list(attributes)}, None, list(notes)
     if "train" in splits:
         scores = photos.scores[splits["train"]]
         scale = score_scale.measure_scale(scores, tuple(attributes), config.data.target)
-        shares = {s: _shares(score_scale.to_target(scale, photos.scores[splits[s]])) for s in made}
+        shares = {
+            s: _shares(score_scale.to_target(scale, photos.scores[splits[s]])) for s in readable
+        }
         info = {**score_scale.to_info(scale), "shares": shares, "image_size": photos.size}
         if config.data.oversample:
-            made["train"] = _drawn_evenly(config, made["train"], scale, notes)
+            readable["train"] = _drawn_evenly(config, readable["train"], scale, notes)
         if config.loss.votes > 0:
-            training = _pair_split(made["train"], votes["train"], len(attributes), notes)
+            training = _pair_split(readable["train"], votes["train"], len(attributes), notes)
     key = [photos.version, config.data.target, *attributes, photos.scores.tobytes()]
     key += [photos.places.tobytes(), *(table.tobytes() for table in votes.values())]
     key += [number for numbers in splits.values() for number in (*numbers, "|")]
-    return Dataset(source, made, notes, info, fingerprint(key), training)
+    return Dataset(source, readable, notes, info, fingerprint(key), training)
 
 
 def _shares(targets: np.ndarray) -> list[list[float]]:
     """The share of a split's targets in each tenth of [1, 10], one list an attribute."""
-    found = []
+    shares = []
     for column in targets.T:
         column = column[np.isfinite(column)]
         counts, _ = np.histogram(np.clip(column, 1, 10), bins=10, range=(1, 10))
-        found.append((counts / max(len(column), 1)).round(4).tolist())
-    return found
+        shares.append((counts / max(len(column), 1)).round(4).tolist())
+    return shares
 
 
 def _drawn_evenly(

@@ -111,5 +111,5 @@ class Scores:
                 f"{self.path}: {len(self.conflicts)} scores differ from an earlier row's of the "
                 f"same photo: {'; '.join(self.conflicts[:3])}; keep one row a photo"
             )
-        said = f"{self.path.name} gives {self.repeated} scores twice, with the same value"
-        return [said] if self.repeated else []
+        lines = f"{self.path.name} gives {self.repeated} scores twice, with the same value"
+        return [lines] if self.repeated else []

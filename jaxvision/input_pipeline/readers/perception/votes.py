@@ -78,7 +78,7 @@ def read_votes(path: Path) -> Votes:
     return Votes(list(names), tuple(attributes), np.array(table, np.int32), cities, notes)
 
 
-def deal_votes(
+def split_votes_of(
     votes: Votes, splits: dict[str, Sequence[str]], attributes: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The votes inside each split; those across two splits would leak and are dropped.
@@ -98,9 +98,9 @@ def deal_votes(
     }
     for i, name in enumerate(votes.names):
         # Votes of one's own may call a photo by its file name.
-        found = known.get(name) or known.get(parse_name(Path(name).stem)[0])
-        if found:
-            split_of[i], row_of[i] = found
+        inside = known.get(name) or known.get(parse_name(Path(name).stem)[0])
+        if inside:
+            split_of[i], row_of[i] = inside
     asked = np.array([_place(attributes, name) for name in votes.attributes], np.int32)
     left, right, attribute, choice = votes.table.T
     unknown = (split_of[left] < 0) | (split_of[right] < 0)
@@ -118,12 +118,12 @@ def deal_votes(
         if count.any()
     ]
     keep = ~(unknown | other | across)
-    dealt = {}
+    split_votes = {}
     for s, split in enumerate(splits):
         own = keep & (split_of[left] == s)
         columns = (row_of[left], row_of[right], asked[attribute], choice)
-        dealt[split] = np.stack([column[own] for column in columns], axis=1)  # [V, 4]
-    return dealt, notes
+        split_votes[split] = np.stack([column[own] for column in columns], axis=1)  # [V, 4]
+    return split_votes, notes
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -149,10 +149,10 @@ def pairs(table: np.ndarray, attributes: int) -> tuple[np.ndarray, np.ndarray]:
     swapped = left > right
     ends = np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1)
     choice = np.where(swapped & (choice < 2), 1 - choice, choice)
-    found, pair = np.unique(ends, axis=0, return_inverse=True)
-    counts = np.zeros((len(found), attributes, 3), np.float32)
+    counted, pair = np.unique(ends, axis=0, return_inverse=True)
+    counts = np.zeros((len(counted), attributes, 3), np.float32)
     np.add.at(counts, (pair.ravel(), attribute, choice), 1)
-    return found.astype(np.int32), counts
+    return counted.astype(np.int32), counts
 
 
 def ballots(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -101,14 +101,14 @@ def from_arrays(source: str, arrays: dict[str, Arrays], classes: Sequence[str]) 
                 f"but there are {len(classes)} classes"
             )
     digests = {split: [_digest(image) for image in images] for split, (images, _) in arrays.items()}
-    rows = {split: np.arange(len(found)) for split, found in digests.items()}
-    how = "its own splits"
+    rows = {split: np.arange(len(readable)) for split, readable in digests.items()}
+    method = "its own splits"
     if "train" in rows and "val" not in rows:
         rows = {**_cut_val(rows.pop("train")), **rows}
-        how += "; val = a tenth of train"
+        method += "; val = a tenth of train"
     origin = {split: arrays[split if split in arrays else "train"] for split in rows}
-    found = {split: digests[split if split in digests else "train"] for split in rows}
-    kept, notes = checks.drop_duplicates({s: [found[s][i] for i in rows[s]] for s in rows})
+    readable = {split: digests[split if split in digests else "train"] for split in rows}
+    kept, notes = checks.drop_duplicates({s: [readable[s][i] for i in rows[s]] for s in rows})
     splits = {}
     for split in SPLITS:
         if split in rows and kept[split]:
@@ -118,19 +118,19 @@ def from_arrays(source: str, arrays: dict[str, Arrays], classes: Sequence[str]) 
     key = fingerprint(["small images 2", *classes, *_parts(digests, arrays)])
     shape = next(iter(shapes.values()))
     info = {"shape": list(shape), "classes": list(classes)}
-    return Dataset(f"{source} ({how})", splits, notes, info, key)
+    return Dataset(f"{source} ({method})", splits, notes, info, key)
 
 
 def _parts(digests: dict[str, list[str]], arrays: dict[str, Arrays]) -> list[str]:
     """A hash of each split's images, and one of its labels: both are what a row holds."""
-    found = []
+    parts = []
     for split, own in digests.items():
         labels = np.ascontiguousarray(arrays[split][1], np.int32).tobytes()
         hashes = (
             hashlib.sha256(content).hexdigest() for content in ("".join(own).encode(), labels)
         )
-        found.append(" ".join((split, *hashes)))
-    return found
+        parts.append(" ".join((split, *hashes)))
+    return parts
 
 
 def _cut_val(rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from jaxvision.input_pipeline.dataset import (
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-class Found(NamedTuple):
+class ImageFile(NamedTuple):
     """An image file: its path, name inside the folder, class ('' without) and split ('' open)."""
 
     path: Path
@@ -70,9 +70,11 @@ def load(config, path: Path) -> Dataset:
         _split, classes=classes, size=size, gray=config.data.gray, value_range=value_range
     )
     parts = [(s, file.name, digest) for s, rows in splits.items() for file, digest in rows]
-    how = "its folders" if given else "by name: train 0.8, val 0.1, test 0.1"
+    method = "its folders" if given else "by name: train 0.8, val 0.1, test 0.1"
     return Dataset(
-        source=f"{path} (images; split by {how})" if given else f"{path} (images; split {how})",
+        source=f"{path} (images; split by {method})"
+        if given
+        else f"{path} (images; split {method})",
         splits={split: read([file for file, _ in rows]) for split, rows in splits.items()},
         notes=[*notes, *dropped],
         info={"shape": [size, size, 1 if config.data.gray else 3], "classes": classes},
@@ -122,7 +124,7 @@ def _split(files, classes, size, gray, value_range):
     return Split([file.name for file in files], reader, len(files))
 
 
-def _split_of(file: Found, given: set[str]) -> str:
+def _split_of(file: ImageFile, given: set[str]) -> str:
     if not given:
         return hash_split(file.name, FRACTIONS)
     if file.split == "train" and "val" not in given:
@@ -130,32 +132,32 @@ def _split_of(file: Found, given: set[str]) -> str:
     return file.split
 
 
-def _find(path: Path) -> tuple[list[Found], list[Path]]:
+def _find(path: Path) -> tuple[list[ImageFile], list[Path]]:
     """The pictures, and what is left out."""
     seen = set()
     top = folders.read_folder(path, seen)
     splits = folders.split_folders(top)
     if not splits:
         return _find_classes(top, "", seen)
-    found, unused = [], [p for level in top[1:] for p in level if p not in splits]
+    listed, unused = [], [p for level in top[1:] for p in level if p not in splits]
     for place, split in splits.items():
         files, left = _find_classes(folders.read_folder(place, seen), split, seen)
-        found, unused = found + files, unused + left
-    return found, unused
+        listed, unused = listed + files, unused + left
+    return listed, unused
 
 
 def _find_classes(
     level: folders.Folder, split: str, seen: set[Path]
-) -> tuple[list[Found], list[Path]]:
+) -> tuple[list[ImageFile], list[Path]]:
     """Pictures directly in the folder, and those of each folder in it as a class."""
-    found = [Found(p, _name(split, "", p), "", split) for p in level.pictures]
+    listed = [ImageFile(p, _name(split, "", p), "", split) for p in level.pictures]
     unused = list(level.others)
     for place in level.folders:
         inner = folders.read_folder(place, seen)
         label = place.name
-        found += [Found(p, _name(split, label, p), label, split) for p in inner.pictures]
+        listed += [ImageFile(p, _name(split, label, p), label, split) for p in inner.pictures]
         unused += [*inner.folders, *inner.others]
-    return found, unused
+    return listed, unused
 
 
 def _name(split: str, label: str, path: Path) -> str:
