@@ -14,8 +14,9 @@ from jaxvision.task import Report
 
 BATCHES = (1, 8)
 # Largest difference, as a share of the output's largest number. A program runs the model's own
-# operations; onnxruntime sums in another order.
-TOLERANCE = {"auto": 1e-6, "onnx": 1e-5}
+# operations. onnxruntime sums in another order: mostly below 1e-5, for the worst of the millions of
+# pixels of segmented photos 1.5e-5; either of both is some 1e-5 from float64.
+TOLERANCE = {"auto": 1e-6, "onnx": 3e-5}
 
 
 class Difference(NamedTuple):

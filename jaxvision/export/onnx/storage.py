@@ -77,9 +77,12 @@ def _from_file(name, scaled, files, initializers, nodes):
 
 
 def _times(scaled):
+    """The factor of each channel; one for all where they have the same, none where it is 1."""
     if scaled is None or np.all(scaled.factor == 1):
         return []
-    return [("Mul", [np.float32(scaled.factor)[:, None, None, None]], {})]
+    factor = np.float32(scaled.factor)
+    factor = factor[:1] if np.all(factor == factor[0]) else factor
+    return [("Mul", [factor[:, None, None, None]], {})]
 
 
 def _chain(name, kept, steps, initializers, nodes):
