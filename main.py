@@ -185,6 +185,8 @@ def main(argv: list[str]) -> int:
         if __name__ == "__main__":  # imports are over; in them an exception would not come through
             failures.listen()
         job()
+    except SystemExit as stop:  # training was stopped, and has said so
+        return stop.code
     except failures.KNOWN as error:
         code, line = failures.told(error)
         print(line, file=sys.stderr)

@@ -197,6 +197,7 @@ def added_time(body: str, options: argparse.Namespace) -> dict:
         values = {line.split("{")[0]: float(line.split()[-1]) for line in lines}
         return values["jaxvision_batch_seconds_sum"], values["jaxvision_batch_seconds_count"]
 
+    load(PORT, "/inference", body, clients=1, seconds=1.0)
     before = model_seconds()
     answer = load(PORT, "/inference", body, clients=1, seconds=options.seconds)
     after = model_seconds()

@@ -24,6 +24,7 @@ DISK = ("No space left", "Disk quota", "File too large", "Read-only file", "Perm
 
 # What fails is raised and told in one line; orbax logs it as well, in hundreds.
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
+logging.getLogger("asyncio").addFilter(lambda r: "never retrieved" not in r.getMessage())
 
 
 class Damaged(UserError):

@@ -1,5 +1,6 @@
 """What ends a program early, whatever it was doing, as one line and an exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -49,7 +50,9 @@ def told(error: BaseException) -> tuple[int, str]:
         return 128 + signal.SIGPIPE, "stopped: the output was closed"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
-        return USER, f"error: {where}{_one_line(error.strerror or error)}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "; make room: what was saved before stays, and the same command resumes"
+        return USER, f"error: {where}{_one_line(error.strerror or error)}{remedy if full else ''}"
     package = (getattr(error, "name", None) or "").split(".")[0]
     if isinstance(error, ImportError) and package in EXTRAS:
         extra = EXTRAS[package]

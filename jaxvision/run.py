@@ -1,6 +1,7 @@
 """What a run consists of: config, data, task, optimizer and devices put together."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +50,10 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
     Raises:
       UserError: more memory than there is would be needed, or the encoder cannot be made.
     """
+    path = config.data.path
+    ours = "." not in config.data.reader and not config.data.get("tfds")  # which makes its folder
+    if path and ours and not Path(path).expanduser().exists():
+        raise UserError(f"data.path={path!r} does not exist: give a file or folder of yours, or ''")
     memory.refuse_pictures(config, "batch_size", config.batch_size)
     memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
     if "encoder" in config.model:

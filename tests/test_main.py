@@ -22,7 +22,7 @@ TINY = (
     "--config.data.synthetic_examples.test=3",
     "--config.batch_size=4",
     "--config.train.steps=2",
-    "--config.predict.tile=64",
+    "--config.predict.tile=128",
     "--config.predict.overlap=8",
 )
 

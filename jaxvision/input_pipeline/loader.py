@@ -11,6 +11,7 @@ import functools
 import importlib
 import os
 import signal
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
@@ -30,6 +31,7 @@ from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, traini
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 from jaxvision.sharding import replicated, shard_batch
 
+QUIET_TRACKER = "ignore:resource_tracker"
 DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
 
 
@@ -267,6 +269,9 @@ def _without_interrupts(batches: Any) -> Iterator[Any]:
     A terminal sends it to them as well: they would die before this process could save. What a
     thread blocks is blocked in the processes that it starts.
     """
+    # It gives back the memory shared with processes that were stopped, and need not say so.
+    if QUIET_TRACKER not in sys.warnoptions:
+        sys.warnoptions.append(QUIET_TRACKER)
     resource_tracker.ensure_running()  # which unblocks the signal once it has started
     batches, end = iter(batches), object()
     while True:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 def save_run(folder, config, step=1, seed=0):
     """A workdir with a checkpoint, as a run leaves it that has learned nothing yet."""
     config = type(config)({**config.to_dict(), "seed": seed})
+    folder.mkdir(exist_ok=True)
     run, _, state = open_run(config, folder)
     workdir.begin(config, str(folder))
     notes = {"info": run.dataset.info, "fitted": {}}
