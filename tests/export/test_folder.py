@@ -114,7 +114,7 @@ def test_inputs_that_do_not_fit_are_refused(engine, shape):
         opened.predict(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("shape", [(1, 48, 64, 3), (1, 80, 96, 3)])
+@pytest.mark.parametrize("shape", [(1, 48, 64, 3), (1, 80, 96, 3), (1, 32, 96, 3)])
 def test_open_sizes_have_steps_and_a_least(shape):
     opened = open_engine(read_config(ZOO / "buildings"), ZOO / "buildings", "onnx")
     with pytest.raises(UserError, match=r"takes inputs of 32\*h x 32\*w x 3, at least 64 x 64"):
