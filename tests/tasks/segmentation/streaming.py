@@ -33,4 +33,4 @@ def apply_of(probability_of, batch_size=4):
 def stream_file(probability_of, path, output, batch_size=3, **changes):
     """The record of a streamed picture, at a threshold of one half."""
     apply = apply_of(probability_of, batch_size)
-    return write.stream(options_of(**changes), apply, path, output, {"threshold": 0.5})
+    return write.stream(options_of(**changes), (), apply, path, output, {"threshold": 0.5})
