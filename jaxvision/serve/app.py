@@ -23,6 +23,7 @@ from jaxvision.serve.service import SMALL_BYTES, Model, Service
 log = logging.getLogger("jaxvision.serve")
 DRAIN_SECONDS = 2.0  # for what a refused client still sends
 PLAIN_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+WATCH_SECONDS = 0.05  # after which it is looked whether a client is still there
 OPEN = ("/healthz", "/readyz")  # for those that keep watch, without a token
 
 
@@ -267,27 +268,35 @@ async def _several(service: Service, request: Request, files: list, arrays: bool
 
 async def _within(service: Service, request: Request, work: Any) -> Answer:
     """Does the work in its place in the queue, until the deadline or until the client leaves."""
-    request.share.take(service.places, 1)
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_left(request.receive))
+    loop, seconds, watches = asyncio.get_running_loop(), service.limits.deadline, []
+
+    def watch() -> None:
+        watches.append(asyncio.ensure_future(_stop_when_left(request.receive, timer)))
+
     try:
-        await asyncio.wait(
-            (task, watch), timeout=service.limits.deadline, return_when=asyncio.FIRST_COMPLETED
-        )
-        if task.done():
-            return task.result()
-        if watch.done():
-            raise Gone
-        raise busy(f"no answer within {service.limits.deadline:g} s")
+        request.share.take(service.places, 1)
+        async with asyncio.timeout(seconds) as timer:
+            # Most answers are there sooner, and a task to watch each client would be felt.
+            soon = loop.call_later(WATCH_SECONDS, watch)
+            try:
+                return await work
+            finally:
+                soon.cancel()
+    except TimeoutError:
+        if watches and watches[0].done():
+            raise Gone from None
+        raise busy(f"no answer within {seconds:g} s") from None
     finally:
-        task.cancel()
-        watch.cancel()
+        work.close()
+        for task in watches:
+            task.cancel()
 
 
-async def _left(receive: Any) -> None:
-    """Returns when the client has gone away."""
+async def _stop_when_left(receive: Any, timer: asyncio.Timeout) -> None:
+    """Has the timer end at once when the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    timer.reschedule(asyncio.get_running_loop().time())
 
 
 # ---- gets ---------------------------------------------------------------------------------------

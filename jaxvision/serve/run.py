@@ -62,7 +62,7 @@ def run_server(
     say(f"serving {', '.join(m.name for m in served)} at http://{host}:{port}/")
     app = make_app(service, background)
     server = _Server(server_config(app, limits))
-    asyncio.run(server.serve(sockets=[listening]))
+    server.run(sockets=[listening])
     if failures:
         raise failures[0]
 
@@ -71,7 +71,7 @@ def server_config(app: Any, limits: Limits) -> uvicorn.Config:
     """uvicorn's settings."""
     return uvicorn.Config(
         app,
-        loop="asyncio",
+        loop="auto",  # uvloop
         http=protocol_for(limits),
         ws="websockets-sansio",
         ws_max_size=limits.frame,
