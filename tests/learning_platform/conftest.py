@@ -26,9 +26,13 @@ def _set_up(folder: Path) -> None:
     cleared = {n: v for n, v in os.environ.items() if not _is_setting(n)}
     with mock.patch.dict(os.environ, {**cleared, **ours}, clear=True):
         import django
+        from django.conf import settings
         from django.core.management import call_command
         from django.test.utils import setup_test_environment
 
+        # Configuring logging closes the handlers that are there, and absl's, from other tests'
+        # imports, closes with itself the stream that pytest captures.
+        settings.LOGGING_CONFIG = None
         django.setup()
         setup_test_environment()
         call_command("migrate", verbosity=0)

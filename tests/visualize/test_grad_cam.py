@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxvision.visualize.grad_cam import grad_cam, heat_overlay
+from jaxvision.visualize.grad_cam import grad_cam
+from jaxvision.visualize.grid import heat_overlay
 
 
 class Pool(nn.Module):
