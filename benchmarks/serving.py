@@ -192,7 +192,9 @@ def added_time(body: str, options: argparse.Namespace) -> dict:
     def model_seconds() -> tuple[float, float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics") as answer:
             lines = [
-                line for line in answer.read().decode().splitlines() if "batch_seconds_" in line
+                line
+                for line in answer.read().decode().splitlines()
+                if line.startswith("jaxvision_batch_seconds_")
             ]
         values = {line.split("{")[0]: float(line.split()[-1]) for line in lines}
         return values["jaxvision_batch_seconds_sum"], values["jaxvision_batch_seconds_count"]

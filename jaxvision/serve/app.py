@@ -1,8 +1,6 @@
 """The routes."""
 
-import asyncio
 import contextlib
-import functools
 import hmac
 import logging
 import secrets
@@ -11,14 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 from starlette.routing import Route, WebSocketRoute
 
-from jaxvision.serve import answers, live, openapi, page, pictures
+from jaxvision.serve import answers, live, openapi, page, posts
 from jaxvision.serve.answers import Answer
-from jaxvision.serve.limits import Share, busy, drain, read_body
+from jaxvision.serve.limits import drain
 from jaxvision.serve.refused import Gone, Refused
-from jaxvision.serve.service import SMALL_BYTES, Model, Service
+from jaxvision.serve.request import Request
+from jaxvision.serve.service import Service
 
 log = logging.getLogger("jaxvision.serve")
 DRAIN_SECONDS = 2.0  # for what a refused client still sends
@@ -40,12 +39,12 @@ def make_app(service: Service, background: Callable[[], list] = list) -> Any:
         yield
         await service.stop()
 
-    posts = {"/inference": _inference, "/predict": _predict}
+    endpoints = {"/inference": posts.inference, "/predict": posts.predict}
     gets = {"/healthz": _healthz, "/readyz": _readyz, "/metrics": _metrics, "/models": _models,
             "/models/{model}": _model, "/openapi.json": _openapi}  # fmt: skip
     routes = []
     for prefix in ("", "/models/{model}"):
-        for path, endpoint in posts.items():
+        for path, endpoint in endpoints.items():
             routes.append(Route(prefix + path, _Endpoint(service, endpoint), methods=["POST"]))
         routes.append(WebSocketRoute(f"{prefix}/live", live.Live(service)))
         for path in page.FILES:
@@ -55,24 +54,6 @@ def make_app(service: Service, background: Callable[[], list] = list) -> Any:
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _lost, 405: _lost})
     app.router.redirect_slashes = False
     return app
-
-
-class Request:
-    """What an endpoint needs of a request.
-
-    Attributes:
-      model: that the address names.
-      headers, query: as Starlette has them.
-      receive: of ASGI.
-      path: of the address.
-      unread: whether the client may still be sending its body.
-      share: what it has taken of the service's budgets.
-    """
-
-    def __init__(self, scope: dict, receive: Any, model: Model | None):
-        self.headers, self.query = Headers(scope=scope), QueryParams(scope["query_string"])
-        self.receive, self.model, self.path = receive, model, scope["path"]
-        self.unread, self.share = scope["method"] == "POST", Share()
 
 
 class _Endpoint:
@@ -162,132 +143,6 @@ def check_token(token: str, path: str, headers: Headers) -> None:
     given = headers.get("authorization", "").removeprefix("Bearer ").strip()
     if not hmac.compare_digest(given.encode(), token.encode()):
         raise Refused(401, "this server wants its token: send Authorization: Bearer <token>")
-
-
-# ---- posts --------------------------------------------------------------------------------------
-
-
-async def _body(service: Service, request: Request, limit: int) -> bytes:
-    if not service.places.left:
-        raise busy("the queue is full")
-    if not request.model.ready:
-        raise Refused(503, "the model is getting ready; try again later", 5)
-    limits, declared = service.limits, request.headers.get("content-length")
-    take = functools.partial(request.share.take, service.bodies)
-    body = await read_body(request.receive, declared, limit, take, limits.body_seconds)
-    request.unread = False
-    return body
-
-
-async def _inference(service: Service, request: Request) -> Answer:
-    """{"image": [H][W][3]} -> {"prediction": ...}: the contract of the published app."""
-    kind, _ = pictures.content_type(request.headers.get("content-type", ""))
-    if kind not in ("", "application/json", "text/json", *pictures.RAW_TYPES[-2:]):
-        raise Refused(415, f"{kind} is not JSON: send application/json")
-    body = await _body(service, request, service.limits.json)
-
-    async def work() -> Answer:
-        limit = service.limits.pixels
-        small = len(body) <= SMALL_BYTES
-        parse = pictures.read_json
-        picture = parse(body, limit) if small else await service.in_thread(parse, body, limit)
-        request.share.take(service.pixels, picture.shape[0] * picture.shape[1])
-        prediction = await service.predict(request.model, picture)
-        return Answer(answers.published(prediction))
-
-    return await _within(service, request, work())
-
-
-async def _predict(service: Service, request: Request) -> Answer:
-    """Pictures as bytes -> their records, or one of them as a picture."""
-    kind, parameters = pictures.content_type(request.headers.get("content-type", ""))
-    if kind not in (*pictures.RAW_TYPES, "multipart/form-data"):
-        raise Refused(415, f"{kind[:60]}: {pictures.WRONG_TYPE}")
-    asked = request.query.get("as") or _accepted(request.headers.get("accept", ""))
-    arrays = request.query.get("with") == "arrays"
-    body = await _body(service, request, service.limits.body)
-    if kind != "multipart/form-data":
-        if not body:
-            raise Refused(400, "the body is empty: send the bytes of a picture")
-        return await _within(service, request, _one(service, request, body, asked, arrays))
-    boundary = parameters.get("boundary", "")
-    files = await service.in_thread(pictures.read_multipart, body, boundary, service.limits.files)
-    if len(files) == 1:
-        data = files[0].data
-        return await _within(service, request, _one(service, request, data, asked, arrays))
-    if asked != "json":
-        raise Refused(400, f"{len(files)} pictures give one JSON: send one to get a picture back")
-    return await _within(service, request, _several(service, request, files, arrays))
-
-
-def _accepted(accept: str) -> str:
-    kinds = {"image/png": "picture", "image/*": "picture", answers.GEOJSON: "geojson"}
-    first = accept.split(",")[0].split(";")[0].strip()
-    return kinds.get(first, "json")
-
-
-async def _one(service: Service, request: Request, data: bytes, kind: str, arrays: bool) -> Answer:
-    limit = service.limits.pixels
-    count = pictures.pixels_of(data, limit)
-    request.share.take(service.pixels, count)
-    if len(data) <= SMALL_BYTES and count <= SMALL_BYTES:
-        picture = pictures.decode(data, limit, request.model.value_range)
-    else:
-        decoded = functools.partial(pictures.decode, data, limit, request.model.value_range)
-        picture = await service.in_thread(decoded)
-    prediction = await service.predict(request.model, picture)
-    predictor = request.model.engine.predictor
-    if kind == "json" and not arrays and not predictor.geojson:
-        return answers.one(predictor, picture, prediction, kind, arrays)
-    return await service.in_thread(answers.one, predictor, picture, prediction, kind, arrays)
-
-
-async def _several(service: Service, request: Request, files: list, arrays: bool) -> Answer:
-    """{"predictions": [...]} in the files' order; what cannot be read is told in its place."""
-
-    async def told(file: pictures.File) -> tuple[int, bytes]:
-        name = answers.to_json(file.name)
-        try:
-            answer = await _one(service, request, file.data, "json", arrays)
-        except Refused as refused:
-            if refused.status == 503:
-                raise
-            error = answers.to_json(refused.text)
-            return refused.status, b'{"file":' + name + b',"error":' + error + b"}"
-        rest = answer.body[1:] if answer.body == b"{}" else b"," + answer.body[1:]
-        return 200, b'{"file":' + name + rest
-
-    told_all = await asyncio.gather(*(told(file) for file in files))
-    if all(status != 200 for status, _ in told_all):
-        status = told_all[0][0]
-        raise Refused(status, f"none of the {len(files)} files is a picture that can be read")
-    parts = b",".join(part for _, part in told_all)
-    return Answer(b'{"predictions":[' + parts + b"]}")
-
-
-async def _within(service: Service, request: Request, work: Any) -> Answer:
-    """Does the work in its place in the queue, until the deadline or until the client leaves."""
-    request.share.take(service.places, 1)
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_left(request.receive))
-    try:
-        await asyncio.wait(
-            (task, watch), timeout=service.limits.deadline, return_when=asyncio.FIRST_COMPLETED
-        )
-        if task.done():
-            return task.result()
-        if watch.done():
-            raise Gone
-        raise busy(f"no answer within {service.limits.deadline:g} s")
-    finally:
-        task.cancel()
-        watch.cancel()
-
-
-async def _left(receive: Any) -> None:
-    """Returns when the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 # ---- gets ---------------------------------------------------------------------------------------

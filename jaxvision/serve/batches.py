@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxvision import batching
 from jaxvision.serve.limits import busy
+from jaxvision.serve.models import padded_size
 
 SMOOTHING = 0.1  # weight of the newest batch in the mean time of a row
 
@@ -137,7 +138,7 @@ def _predict(parts: list[tuple[_Job, np.ndarray]]) -> dict[str, np.ndarray]:
     """Of all rows of a batch; runs in the thread."""
     engine, largest = parts[0][0].engine, parts[0][0].largest
     rows = parts[0][1] if len(parts) == 1 else np.concatenate([rows for _, rows in parts])
-    padded = batching.pad_rows(rows, batching.bucket(len(rows), largest, engine.devices))
+    padded = batching.pad_rows(rows, padded_size(len(rows), largest, engine.devices))
     return {name: np.asarray(array) for name, array in engine.predict(padded).items()}
 
 

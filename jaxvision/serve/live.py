@@ -120,7 +120,7 @@ class _Camera:
         for result in await asyncio.gather(reader, predictor, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 log.error("a camera's connection ended", exc_info=result)
-        with contextlib.suppress(RuntimeError):  # closed already
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # closed already
             await self.socket.close()
 
     async def _read(self) -> None:

@@ -62,7 +62,7 @@ def run_server(
     say(f"serving {', '.join(m.name for m in served)} at http://{host}:{port}/")
     app = make_app(service, background)
     server = _Server(server_config(app, limits))
-    asyncio.run(server.serve(sockets=[listening]))
+    server.run(sockets=[listening])
     if failures:
         raise failures[0]
 
@@ -71,7 +71,7 @@ def server_config(app: Any, limits: Limits) -> uvicorn.Config:
     """uvicorn's settings."""
     return uvicorn.Config(
         app,
-        loop="asyncio",
+        loop="auto",  # uvloop
         http=protocol_for(limits),
         ws="websockets-sansio",
         ws_max_size=limits.frame,
@@ -104,14 +104,16 @@ def open_models(config: ConfigDict, folders: list[str], kind: str = "auto") -> l
     Raises:
       UserError: nothing to serve in one, two of one name.
     """
-    served = {}
-    for i, folder in enumerate(folders):
+    configs = {}
+    for folder in folders:
         name = models.name_of(folder)
-        if name in served:
+        if name in configs:
             raise UserError(f"--workdir names two folders {name!r}: rename one")
-        own = config if i == 0 else read_config(folder)
-        served[name] = Model(name, own, folder, models.open_engine(own, folder, kind))
-    return list(served.values())
+        configs[name] = read_config(folder) if configs else config
+    return [
+        Model(name, own, folder, models.open_engine(own, folder, kind))
+        for folder, (name, own) in zip(folders, configs.items(), strict=True)
+    ]
 
 
 async def _get_ready(service: Service, start: float, failed: Callable) -> None:

@@ -105,6 +105,7 @@ class Running:
 
     def __enter__(self):
         self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = self.listening.getsockname()[1]
         app = make_app(self.service, lambda: self.background(self.service))
         self.server = run._Server(run.server_config(app, self.limits))

@@ -110,7 +110,7 @@ def test_the_notebook_measures_a_running_server(server, aerial, monkeypatch):
     told = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())
     )
-    values = dict(line.split(": ") for line in told.splitlines() if ": " in line)
+    values = dict(line.split(": ") for line in told.splitlines() if line.count(": ") == 1)
     with Client(server.address) as client:
         pairs = [
             (
