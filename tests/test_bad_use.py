@@ -207,8 +207,8 @@ def test_at_every_moment(call, tmp_path, monkeypatch, error, code, words, moment
     places = {
         "data": (train.loader, "load_dataset"),
         "state": (train, "start"),
-        "finish": (train, "_finish"),
-        "evaluation": (evaluate, "load_trained"),
+        "finish": (train, "finish"),
+        "evaluation": (evaluate, "open_engine"),
     }
     monkeypatch.setattr(*places[moment], raise_it)
     if moment == "finish":
