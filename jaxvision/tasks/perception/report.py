@@ -13,6 +13,7 @@ from jaxvision.task import Measured, Report
 from jaxvision.tasks.perception import figures as pictures
 from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import places
+from jaxvision.tasks.perception.attributes import match_attributes
 from jaxvision.tasks.perception.calibration import calibrate, fit
 from jaxvision.tasks.perception.criterion import errors_of_outputs, targets
 
@@ -30,6 +31,7 @@ def make(config: ConfigDict, info: dict[str, Any]) -> Report:
         headline=tuple(dict.fromkeys(names)),
         figures=functools.partial(draw_figures, scale, info["shares"]),
         highlights=functools.partial(highlights, scale, config.eval.figure_rows),
+        adapt=functools.partial(match_attributes, attributes=scale.attributes),
     )
 
 

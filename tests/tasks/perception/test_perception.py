@@ -16,7 +16,7 @@ from configs import perception as perception_config
 from jaxvision import evaluate, losses, predict, train
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader, score_scale
-from jaxvision.input_pipeline.dataset import training_split
+from jaxvision.input_pipeline.dataset import Dataset, Split, training_split
 from jaxvision.models.perception import Head, Scorer
 from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured
@@ -24,6 +24,7 @@ from jaxvision.tasks import find_task
 from jaxvision.tasks.perception import calibration, places, snapshots
 from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import report as perception_report
+from jaxvision.tasks.perception.attributes import match_attributes
 from tests.tiny import overridden
 
 ATTRIBUTES = ("a", "b", "c")
@@ -413,13 +414,32 @@ def test_predict_writes_a_table_geojson_and_maps(finished, tmp_path):
     assert Image.open(tmp_path / "out" / "map.png").size[0] > 300
 
 
-def test_another_data_sets_attributes_are_refused(finished):
-    workdir, config = finished
-    other = config.copy_and_resolve_references()
-    model = evaluate.load_model(other, str(workdir), {})
-    rows = {"image": np.zeros((1, 40, 40, 3), np.uint8), "score": np.zeros((1, 3), np.float32)}
-    with pytest.raises(UserError, match="the data has 3 attributes, the model 2"):
-        jax.eval_shape(model.task.metrics, model.variables, rows, jax.random.key(0))
+def scored(attributes, scores, ballots=None):
+    """A data set of photos with these scores [N, A]."""
+
+    def read(row):
+        example = {"score": np.asarray(scores[row], np.float32)}
+        return example if ballots is None else {**example, "ballots": np.asarray(ballots[row])}
+
+    split = Split([str(i) for i in range(len(scores))], read, len(scores))
+    return Dataset("a csv", {"test": split}, [], {"attributes": attributes}, "key")
+
+
+def test_attributes_of_another_data_set_are_matched_by_name():
+    scores, ballots = [[1.0, 2.0, 3.0]], [[[7, 0, 1], [7, 2, 0], [-1, -1, -1]]]
+    other = scored(["calm", "safe", "lively"], scores, ballots)
+    matched = match_attributes(other, ("safe", "wealthy", "lively"))
+    row = matched.splits["test"].read(0)
+    np.testing.assert_array_equal(row["score"], [2.0, np.nan, 3.0])
+    np.testing.assert_array_equal(row["ballots"], [[-1, -1, -1], [7, 2, 0], [-1, -1, -1]])
+    assert "not scored here, so not judged: wealthy" in matched.notes
+    assert "scored here, but not known to the model: calm" in matched.notes
+    assert match_attributes(other, ["calm", "safe", "lively"]) is other
+
+
+def test_another_data_sets_attributes_are_refused():
+    with pytest.raises(UserError, match="scores green, none of which the model knows; it knows"):
+        match_attributes(scored(["green"], [[1.0]]), ("safe", "lively"))
 
 
 def test_fine_tuning_learns_what_was_drawn(tmp_path):
