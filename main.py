@@ -189,7 +189,10 @@ def main(argv: list[str]) -> int:
         return stop.code
     except failures.KNOWN as error:
         code, line = failures.told(error)
-        print(line, file=sys.stderr)
+        if __name__ == "__main__":
+            failures.last_word(line)
+        else:
+            print(line, file=sys.stderr)
         return code
     return 0
 

@@ -70,6 +70,16 @@ def listen() -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
+def last_word(line: str) -> None:
+    """Writes the line that a program ends with to stderr, and lets nothing follow it.
+
+    Threads of a library that were cut off with their work (a checkpoint that could not be written)
+    print tracebacks of their own while Python ends.
+    """
+    print(line, file=sys.stderr, flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def _one_line(value: object) -> str:
     return " ".join(str(value).split())
 

@@ -122,7 +122,7 @@ try:
     train.train(config, sys.argv[1])
 except Exception as error:
     code, line = failures.told(error)
-    print(line, file=sys.stderr)
+    failures.last_word(line)
     sys.exit(code)
 """
 
@@ -132,12 +132,7 @@ def limited(*arguments):
     return subprocess.run(
         [sys.executable, "-c", LIMITED, *map(str, arguments)],
         cwd=ROOT,
-        # Compiled programs are files as well, whose writing is not what is looked at here.
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "JAX_ENABLE_COMPILATION_CACHE": "false",
-        },
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
