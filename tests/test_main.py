@@ -80,7 +80,7 @@ def test_train_evaluate_predict(tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     code, stdout, stderr = main(workdir, "--config=configs/unet.py", *TINY)
     assert code == 0, stderr
-    assert "test: accuracy" in stdout
+    assert "test: iou" in stdout
     trained = json.loads((tmp_path / "run/evaluation.json").read_text())
 
     code, stdout, stderr = main(workdir, "--mode=evaluate")
@@ -89,7 +89,7 @@ def test_train_evaluate_predict(tmp_path):
     assert again == trained
 
     code, stdout, stderr = main(workdir, "--mode=evaluate", "--split=all")
-    assert code == 0 and "all: accuracy" in stdout and "(13 examples" in stdout, stderr
+    assert code == 0 and "all: iou" in stdout and "(13 examples" in stdout, stderr
 
     photos = tmp_path / "photos"
     photos.mkdir()
