@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxvision import failures, workdir
-from jaxvision.check_config import check
+from jaxvision.config.check import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 

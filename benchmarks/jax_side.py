@@ -13,9 +13,9 @@ from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
-from jaxvision.run import Run, make_optimizer, prepare
 from jaxvision.sharding import make_mesh, replicated, shard_batch
-from jaxvision.train_state import TrainState, eval_variables, make_train_step
+from jaxvision.training.run import Run, make_optimizer, prepare
+from jaxvision.training.train_state import TrainState, eval_variables, make_train_step
 
 
 def make_run(config: ConfigDict, workdir: str) -> Run:

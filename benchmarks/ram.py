@@ -16,7 +16,7 @@ from benchmarks import jax_side
 from benchmarks.timing import Contestant, in_turn, machine, medians, write_result
 from configs import ram
 from jaxvision import workdir
-from jaxvision.run import initial_state, make_optimizer
+from jaxvision.training.run import initial_state, make_optimizer
 
 FLAGS = flags.FLAGS
 MNIST_TRAIN = 60_000  # images of an epoch

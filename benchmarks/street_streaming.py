@@ -28,7 +28,7 @@ from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Split, training_split
 from jaxvision.input_pipeline.synthetic import perception as synthetic
 from jaxvision.models import encoders, pretrained
-from jaxvision.run import Run, initial_state, make_optimizer
+from jaxvision.training.run import Run, initial_state, make_optimizer
 
 FLAGS = flags.FLAGS
 PHOTO = (400, 300)  # width and height in pixels, as most of Place Pulse 2.0

@@ -26,8 +26,8 @@ from benchmarks.timing import (
     write_result,
 )
 from jaxvision import workdir
-from jaxvision.run import Run, initial_state, make_optimizer
-from jaxvision.train_state import TrainState
+from jaxvision.training.run import Run, initial_state, make_optimizer
+from jaxvision.training.train_state import TrainState
 
 FLAGS = flags.FLAGS
 

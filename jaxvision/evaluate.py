@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision import logs, memory
+from jaxvision import logs
 from jaxvision.console import say
 from jaxvision.engine import Engine, open_engine, read_config
 from jaxvision.errors import UserError
@@ -17,6 +17,7 @@ from jaxvision.input_pipeline.dataset import Dataset, Split
 from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured, Report
 from jaxvision.tasks import find_system
+from jaxvision.training import memory
 
 
 def batch_size(config: ConfigDict) -> int:

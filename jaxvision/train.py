@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import divergence, logs, wandb_log
+from jaxvision import logs, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.console import say
 from jaxvision.errors import UserError
-from jaxvision.finish import finish, say_results
 from jaxvision.input_pipeline import loader
-from jaxvision.run import Run, check_ahead, make_optimizer, prepare, start
 from jaxvision.sharding import batch_sharding, make_mesh, replicated
-from jaxvision.train_state import TrainState, make_train_step, run_steps
-from jaxvision.validation import condensed, make_observe, make_validate
+from jaxvision.training import divergence
+from jaxvision.training.finish import finish, say_results
+from jaxvision.training.run import Run, check_ahead, make_optimizer, prepare, start
+from jaxvision.training.train_state import TrainState, make_train_step, run_steps
+from jaxvision.training.validation import condensed, make_observe, make_validate
 
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
 

@@ -18,7 +18,7 @@ from jaxvision.errors import UserError
 from jaxvision.sharding import make_mesh, replicated, shard_batch
 from jaxvision.task import Task
 from jaxvision.tasks import find_task
-from jaxvision.train_state import eval_variables
+from jaxvision.training.train_state import eval_variables
 
 
 class Trained(NamedTuple):

@@ -17,9 +17,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.cache import cache_dir
-from jaxvision.check_config import flatten
+from jaxvision.config.check import flatten
+from jaxvision.config.saved import over_defaults
 from jaxvision.errors import UserError
-from jaxvision.saved_config import over_defaults
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
 # how the same batches reach the device, and how its results are used. Ends with '.': all below it.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxvision import evaluate
 from jaxvision import workdir as workdir_lib
 from jaxvision.export.write import Options, export_model
-from jaxvision.train_state import eval_variables
+from jaxvision.training.train_state import eval_variables
 from tests.tiny import open_run
 from tests.tiny_systems import CONFIGS
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs import common, fer, perception, ram, rat, scenes, unet
-from jaxvision import check_config, fields, workdir
+from jaxvision import workdir
+from jaxvision.config import check as check_config
+from jaxvision.config import fields
 from jaxvision.errors import UserError
 from tests.command import RAM, refused
 

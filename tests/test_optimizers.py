@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision import optimizers
 from jaxvision.errors import UserError
-from jaxvision.run import make_optimizer
-from jaxvision.train_state import eval_variables, make_train_step, merge_params
+from jaxvision.training import optimizers
+from jaxvision.training.run import make_optimizer
+from jaxvision.training.train_state import eval_variables, make_train_step, merge_params
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 PARAMS = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}

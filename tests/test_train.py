@@ -17,7 +17,7 @@ import pytest
 
 from jaxvision import train, trained, workdir
 from jaxvision.errors import UserError
-from jaxvision.train_state import create_state, make_train_step, merge_params
+from jaxvision.training.train_state import create_state, make_train_step, merge_params
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 ROOT = Path(__file__).parents[1]

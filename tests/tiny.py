@@ -3,10 +3,10 @@
 import jax
 
 from configs import unet
-from jaxvision import run as run_lib
 from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.sharding import make_mesh
+from jaxvision.training import run as run_lib
 
 
 def tiny_config(**overrides):

@@ -14,8 +14,8 @@ from configs import unet
 from jaxvision import losses
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.models import conv
-from jaxvision.run import initial_state, make_optimizer
 from jaxvision.tasks import segmentation
+from jaxvision.training.run import initial_state, make_optimizer
 
 
 def tiny_config():
@@ -155,7 +155,7 @@ def linear_task(config, info):
 
 
 def test_throughput_of_a_tiny_config(monkeypatch):
-    monkeypatch.setattr("jaxvision.run.find_task", linear_task)
+    monkeypatch.setattr("jaxvision.training.run.find_task", linear_task)
     result = throughput.measure(tiny_config(), False, compiled=False, rounds=2, seconds=0.02)
     throughput.show({"machine": timing.machine(), "start_up": {}, **result})
     rates = result["images_per_second"]

@@ -13,12 +13,13 @@ import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from jaxvision import evaluate, optimizers
+from jaxvision import evaluate
 from jaxvision.errors import UserError
 from jaxvision.export import encoder_weights as export
 from jaxvision.models import encoder_options, encoders, keras_weights, pretrained
-from jaxvision.train_state import merge_params, split_params
 from jaxvision.trained import load_trained
+from jaxvision.training import optimizers
+from jaxvision.training.train_state import merge_params, split_params
 from tests.tiny import final_state, open_run, tiny_config, train_in
 
 TINY = [name for name in encoders.ENCODERS if "tiny" in name]

@@ -9,9 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxvision import fields
+from jaxvision.config import fields
+from jaxvision.config.fields import Field
 from jaxvision.errors import UserError
-from jaxvision.fields import Field
 
 
 def check(config: ConfigDict) -> None:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.input_pipeline import loader
-from jaxvision.run import Run, initial_state, make_optimizer
 from jaxvision.sharding import replicated
-from jaxvision.train_state import merge_params
+from jaxvision.training.run import Run, initial_state, make_optimizer
+from jaxvision.training.train_state import merge_params
 
 NAMED = 3  # examples of a batch that a message names
 

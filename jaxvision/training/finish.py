@@ -6,8 +6,8 @@ from jaxvision import evaluate, logs
 from jaxvision import workdir as workdir_lib
 from jaxvision.console import say
 from jaxvision.input_pipeline import loader
-from jaxvision.run import Run
 from jaxvision.trained import Trained, load_trained, make_apply
+from jaxvision.training.run import Run
 from jaxvision.visualize.curves import learning_curves
 
 

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision import logs, memory, optimizers
+from jaxvision import logs
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.console import say
 from jaxvision.errors import UserError
@@ -20,8 +20,9 @@ from jaxvision.models import encoder_options, encoders
 from jaxvision.sharding import replicated
 from jaxvision.task import Task
 from jaxvision.tasks import find_task
-from jaxvision.train_state import TrainState, create_state, eval_variables, merge_params
 from jaxvision.trained import trained_variables
+from jaxvision.training import memory, optimizers
+from jaxvision.training.train_state import TrainState, create_state, eval_variables, merge_params
 
 ONLY_STAGES = ("segmentation", "perception")  # tasks that not every classifier is an encoder for
 

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate, optimizers
+from jaxvision import evaluate
 from jaxvision.console import headline, say, table
 from jaxvision.input_pipeline import loader
-from jaxvision.run import Run
 from jaxvision.sharding import replicated
-from jaxvision.train_state import TrainState, eval_variables
+from jaxvision.training import optimizers
+from jaxvision.training.run import Run
+from jaxvision.training.train_state import TrainState, eval_variables
 
 
 def condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxvision.check_config import flatten
+from jaxvision.config.check import flatten
 from jaxvision.console import say
 from jaxvision.errors import UserError
 

@@ -1,0 +1,1 @@
+"""What configs may hold: every field, its check, and configs of older runs."""
