@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SYSTEMS = Path(__file__).parent / "tasks"
-READERS = Path(__file__).parent / "input_pipeline" / "readers"
+SYSTEMS = Path(__file__).parents[1] / "tasks"
+READERS = Path(__file__).parents[1] / "input_pipeline" / "readers"
 
 
 class Field(NamedTuple):
