@@ -108,7 +108,9 @@ def _with_token(state):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _cleared(sums):
-    return jax.tree.map(jnp.zeros_like, sums)  # not times 0: NaN would stay
+    # From the sums themselves, so that the result lies on the devices as they do: a constant would
+    # not, and the step would be compiled again for it. Not times 0 alone: NaN would stay.
+    return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
 
 
 def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
