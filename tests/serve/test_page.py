@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from jaxvision.serve.service import Model
 from jaxvision.task import Prediction, Predictor, Prepared
-from tests.serve.running import Fake, Running, png
+from tests.serve.running import Fake, Running, png, wait_until
 
 FLAGS = (
     "--no-sandbox",
@@ -237,7 +237,7 @@ def test_the_camera_is_live_for_five_seconds(browser, running):
         assert answered >= 5 and page.is_hidden("#error")
         page.get_by_role("button", name="Stop the camera").click()
         page.get_by_text("The camera is off.").wait_for()
-    assert running.service.places.left == running.limits.places
+    wait_until(lambda: running.service.places.left == running.limits.places)  # its last frame
 
 
 def test_the_page_can_be_used_with_a_keyboard_alone(browser, running):
