@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
     signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"stopped: SIGINT\n"), os._exit(130)))
+    from jaxvision import large_pages
+
+    large_pages.start_again()
 
 from absl import flags
 from ml_collections import config_flags

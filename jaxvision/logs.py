@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,9 +71,20 @@ class RunLog:
         self.metrics_path = self.workdir / "metrics.jsonl"
         _drop_lines_after(self.metrics_path, start_step)
         self.metrics_file = open(self.metrics_path, "a")  # noqa: SIM115 (closed by close())
-        self.writer = _tensorboard(self.workdir)
+        self._thread, self._opening = ThreadPoolExecutor(1), None
         self.wandb = wandb
         self.clock = self.clock_step = None
+
+    def open_tensorboard(self) -> None:
+        """Begins to import what writes TensorBoard's files, which takes seconds, in a thread."""
+        if self._opening is None:
+            self._opening = self._thread.submit(_tensorboard, self.workdir)
+
+    @property
+    def writer(self) -> Any:
+        """clu's writer, or None; waits until it is open."""
+        self.open_tensorboard()
+        return self._opening.result()
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends one line to metrics.jsonl and the same scalars to TensorBoard."""
@@ -129,8 +141,9 @@ class RunLog:
     def close(self) -> None:
         """Flushes everything."""
         self.metrics_file.close()
-        if self.writer:
+        if self._opening and self.writer:
             self.writer.close()
+        self._thread.shutdown()
         if self.wandb:
             self.wandb.finish()
 

@@ -150,6 +150,7 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
             jax.block_until_ready(token)
             say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
             compiling = None
+            log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
             check_finite(int(tokens.popleft()))
