@@ -49,7 +49,7 @@ def newest_best(config: ConfigDict, folder: str) -> int | None:
 # ---- which programs are compiled before the first request --------------------------------------
 
 # Of one batch on a CPU. Larger ones are no faster there, and while one is predicted the answers of
-# the last must go out: in batches of up to 8 FER answers 1,900 requests a second, of up to 32 1,320.
+# the last go out: in batches of up to 8 FER answers 1,900 requests a second, of up to 32 1,320.
 CPU_PIXELS, CPU_ROWS = 2**17, 8
 PIXELS, MOST_ROWS = 2**21, 32  # on anything else
 PROBE_STEP, PROBE_SIDE = 16, 2048  # pixels
