@@ -171,7 +171,6 @@ RESUME = [
     (("--config.optimizer.learning_rate=0.5",), "optimizer.learning_rate"),
     (("--config.model.hidden=9",), "model.hidden: 8 then, 9 now"),
     (("--config.batch_size=4",), "batch_size: 8 then, 4 now"),
-    (("--config.data.path=/nowhere",), "data.path"),
 ]
 
 

@@ -84,7 +84,7 @@ def _check_one(path: str, value: Any, field: Field) -> None:
 def _fits(value: Any, field: Field) -> bool:
     if field.kind == "bool":
         return isinstance(value, bool)
-    if field.kind == "text":
+    if field.kind in ("text", "path"):
         return isinstance(value, str)
     if field.kind == "choice":
         return not isinstance(value, bool) and value in field.choices
@@ -94,18 +94,20 @@ def _fits(value: Any, field: Field) -> bool:
     ):
         return False
     # NaN is on neither side of anything.
-    return field.low <= value <= field.high and field.above < value < field.below
+    inside = field.low <= value <= field.high and field.above < value < field.below
+    return inside and (field.multiple == 1 or value % field.multiple == 0)
 
 
 def describe(field: Field) -> str:
     """What a field may be, in words: 'a whole number of at least 1'."""
     if field.kind == "choice":
         words = f"one of {', '.join(repr(c) for c in field.choices)}"
-    elif field.kind in ("bool", "text"):
-        words = {"bool": "True or False", "text": "a text"}[field.kind]
+    elif field.kind in ("bool", "text", "path"):
+        words = {"bool": "True or False", "text": "a text", "path": "a path"}[field.kind]
     else:
         kind = "a whole number" if field.kind == "whole" else "a number"
         words = f"{kind} {_bounds(field)}"
+        words += f", a multiple of {field.multiple}" if field.multiple > 1 else ""
     if field.many:
         count = f"{' or '.join(map(str, field.lengths))} values" if field.lengths else "values"
         words = f"a tuple of {count}, each {words}"

@@ -299,7 +299,6 @@ def test_class_weights_have_mean_one_over_the_rows():
     "fields, message",
     [
         ({"eval__views": "ten_crop"}, "needs crops smaller than the images"),
-        ({"data__crop_size": 20}, "crop_size=20 is not from 0 to data.image_size=16"),
         ({"model__encoder__name": "resnet"}, "no encoder is called 'resnet'"),
         ({"model__head_attention": "cbma"}, "no attention is called 'cbma'"),
         ({"model__encoder__name": "vgg16", "model__block_attention": "se"}, "VGG has no residual"),

@@ -125,10 +125,8 @@ def check_options(options: ConfigDict) -> None:
     """Checks the options of the splits against each other.
 
     Raises:
-      UserError: one of them would have no effect, or is unknown.
+      UserError: one of them would have no effect.
     """
-    if options.split not in ("image", "city"):
-        raise UserError(f"data.split={options.split!r} is unknown: use image or city")
     if options.test_cities and options.split != "city":
         raise UserError(
             f"data.test_cities={tuple(options.test_cities)} needs data.split=city: set it, or "
