@@ -122,6 +122,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     try:
         values(argv, known_only=True)
         _expand_home(values)
+        _refuse_flags_of_other_modes(values)
         given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
         # Published weights can be exported without a run.
         if not values.workdir and not (given and values.mode == "export_weights"):
@@ -148,7 +149,6 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
-    _refuse_flags_of_other_modes(values)
     check(values.config)
     flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
 

@@ -224,6 +224,16 @@ ARGUMENTS = [
     (("--workdir=w", "--config=configs/unet.py", "train"), "unexpected argument 'train'"),
     (("--workdir=w", "--config=configs/unet.py", "--nonsense=1"), "nonsense"),
     (("--workdir=w",), "'w' does not exist"),
+    (
+        ("--workdir=w", "--config=configs/unet.py", "--input=x"),
+        "--input means nothing with --mode=t",
+    ),
+    (("--workdir=w", "--config=configs/unet.py", "--output=x"), "--output means nothing"),
+    (("--workdir=w", "--mode=predict", "--split=val"), "with --mode=predict, but with evaluate"),
+    (("--workdir=w", "--mode=evaluate", "--port=80"), "--port means nothing"),
+    (("--workdir=w", "--mode=export", "--engine=onnx"), "--engine means nothing"),
+    (("--workdir=w", "--mode=export_weights", "--step=2"), "--step means nothing"),
+    (("--workdir=w", "--mode=serve", "--step=2"), "--step means nothing"),
     (("--workdir=w", "--mode=evaluate"), "'w' does not exist"),
     (("--workdir=w", "--mode=predict"), "'w' does not exist"),
     (("--workdir=main.py",), "main.py"),
@@ -238,6 +248,15 @@ def test_arguments(call, monkeypatch, arguments, words):
     monkeypatch.chdir(ROOT)
     refused(call(*arguments), words)
     assert not (ROOT / "w").exists()
+
+
+def test_the_home_folder_may_be_a_tilde(call, monkeypatch, tmp_path):
+    """A shell leaves the one in --workdir=~/run as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    refused(call("--workdir=~/w", "--mode=evaluate"), f"'{tmp_path}/w' does not exist")
+    refused(call("--workdir=~/w", *RAM, "--config.init_from=~/other"), f"{tmp_path}/other")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("spelling", ["--help", "-h", "--helpshort", "-helpfull", "--help=1"])

@@ -236,6 +236,11 @@ def test_faces_at_the_border_are_cut_inside_the_picture():
     assert whole.shape == pixels.shape
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_strip_of_a_picture_has_no_faces(size):
+    assert make_detector("")(np.zeros((*size, 3), np.uint8)) == []
+
+
 def test_a_detector_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="predict.detector='no.onnx' does not exist"):
         make_detector("no.onnx")
