@@ -154,8 +154,13 @@ def evaluate_workdir(
         it was exported, <workdir>/evaluation.
 
     Raises:
-      UserError: nothing trained there, no such split, no such checkpoint.
+      UserError: nothing trained there, no such split, no such checkpoint; `output` is no folder.
     """
+    if output:  # asked for: where the workdir itself cannot be written, that is told at the end
+        try:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to --output={output!r}: {error.strerror}") from error
     model = open_engine(config, workdir, engine, step)
     judge = make_judge(config, model)
     report, fitted = judge.report, model.fitted

@@ -197,7 +197,7 @@ def test_data_that_cannot_be_used(call, tmp_path, name, make, more, words):
 OPTIONS = [
     ("ram", ("--config.data.tfds=mnist",), "data.path"),
     ("unet", ("--config.data.range=(0,4095)",), "data.range"),
-    ("unet", ("--config.init_from=nowhere",), "'nowhere' does not exist"),
+    ("unet", ("--config.init_from=nowhere",), "nowhere' does not exist"),
     ("unet", ("--config.model.encoder.name=resnet",), "no encoder is called 'resnet'"),
     ("unet", ("--config.model.encoder.name=cnn4",), "no encoder is called 'cnn4'"),
     ("unet", ("--config.model.encoder.name=resnet18",), "model.encoder.width=0.5"),
@@ -214,6 +214,7 @@ OPTIONS = [
     ("ram", ("--config.model.hidden=65536", "--config.model.decoder_width=65536"), "parameters"),
     ("ram", ("--config.checkpoint.best_metric=iou",), "'iou' is not a metric"),
     ("ram", ("--config.canvas.size=8",), "canvas.size=8"),
+    ("ram", ("--config.train.steps=3", "--config.train.accumulate_steps=4"), "the run's 3 steps"),
     ("perception", ("--config.data.oversample=ugly",), "ugly"),
     ("rat", ("--config.heading.base=('wing',)",), "wing"),
     ("unet", ("--config.data.synthetic_examples.val=0", "--config.early_stop_epochs=3"), "val"),

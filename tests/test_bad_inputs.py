@@ -177,6 +177,29 @@ def test_a_field_out_of_range(call, tmp_path, name, field, value, words):
     assert not (tmp_path / "w").exists()
 
 
+TOGETHER = [
+    # config, fields, words of the line
+    ("fer", {"eval.views": "ten_crop"}, "needs crops smaller than the images"),
+    ("ram", {"loss.reward": "correct"}, "loss.reward='correct' cannot be with model.head=decoder"),
+    ("ram", {"loss.entropy_bonus": 0.1}, "entropy_bonus=0.1 does nothing"),
+    ("perception", {"loss.name": "ordinal"}, "set data.target=deciles"),
+    ("perception", {"loss.votes": 1.0, "data.oversample": "safe"}, "drop one of them"),
+    ("perception", {"data.test_cities": ("Rome",)}, "('Rome',) needs data.split=city"),
+    ("perception", {"data.fold": 2}, "data.fold=2 needs data.folds"),
+    ("perception", {"data.folds": 3, "data.split": "city"}, "data.folds=3 are of single photos"),
+    ("perception", {"data.folds": 5, "data.fold": 5}, "data.fold=5 of data.folds=5"),
+    ("perception", {"data.folds": 1}, "two at least"),
+    ("perception", {"data.fractions.test": 0.9}, "data.fractions add up to"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), TOGETHER)
+def test_fields_that_contradict_each_other(call, tmp_path, name, changes, words):
+    arguments = [f"--config.{field}={value}" for field, value in changes.items()]
+    refused(call(f"--workdir={tmp_path / 'w'}", f"--config=configs/{name}.py", *arguments), words)
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.parametrize("value", [0, 3.5, True, None, "many", [1]])
 def test_a_type_that_only_a_file_can_bring(value):
     config = unet.get_config().to_dict()
@@ -253,9 +276,8 @@ def test_arguments(call, monkeypatch, arguments, words):
 def test_the_home_folder_may_be_a_tilde(call, monkeypatch, tmp_path):
     """A shell leaves the one in --workdir=~/run as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
     refused(call("--workdir=~/w", "--mode=evaluate"), f"'{tmp_path}/w' does not exist")
-    refused(call("--workdir=~/w", *RAM, "--config.init_from=~/other"), f"{tmp_path}/other")
+    refused(call("--workdir=~/w", *RAM, "--config.init_from=~/no"), f"init_from='{tmp_path}/no'")
     assert not list(tmp_path.iterdir())
 
 

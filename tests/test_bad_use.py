@@ -45,6 +45,7 @@ def picture(path, size=(12, 12)):
 
 EVALUATE = [
     (("--step=7",), "--step=7"),
+    (("--output=/dev/null",), "cannot write to --output='/dev/null': File exists"),
     (("--split=train", "--config.data.path=/nowhere"), "/nowhere"),
     (("--config.model.hidden=9",), "holds another model (model.hidden: 8 then, 9 now)"),
     (("--config.model.widths=(6,6,9)",), "model.widths"),

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.config import fields
 from jaxvision.config.fields import Field
+from jaxvision.config.together import check_together
 from jaxvision.errors import UserError
 
 
@@ -40,7 +41,7 @@ def check(config: ConfigDict) -> None:
             f"the config has no {missing[0]} ({table[missing[0]].meaning}): begin with the "
             "get_config() of configs/"
         )
-    _check_together(given)
+    check_together(given)
 
 
 def table_of(given: dict[str, Any]) -> tuple[bool, dict[str, Field]]:
@@ -145,26 +146,3 @@ def _check_reader(path: str, value: Any, known: tuple[str, ...]) -> None:
         f"{path}={value!r} is unknown: use one of {', '.join(known)}, or the dotted name of a "
         "module of yours that can be imported"
     )
-
-
-def _check_together(given: dict[str, Any]) -> None:
-    """Fields that are fine alone and not together."""
-    black_white = given.get("data.range", ())
-    if black_white and not black_white[0] < black_white[1]:
-        raise UserError(
-            f"data.range={black_white!r} cannot be: give black, then white, as (0, 4095)"
-        )
-    tile, overlap = given.get("predict.tile"), given.get("predict.overlap")
-    if tile is not None and overlap is not None and overlap >= tile:
-        raise UserError(f"predict.overlap={overlap} is not below predict.tile={tile}: lower it")
-    size, crop = given.get("data.image_size"), given.get("data.crop_size")
-    if given["task"] in ("segmentation", "classification", "perception") and size and crop > size:
-        raise UserError(f"data.crop_size={crop} is larger than data.image_size={size}: lower it")
-    if given["task"] == "keypoints" and given["model.name"] == "heatmap":
-        widths = given["model.widths"]
-        if len(widths) != 3:
-            raise UserError(
-                f"model.widths={widths!r} cannot be: the heatmap network has 3, at strides 2, 4, 8"
-            )
-    if given["task"] == "perception" and given["loss.scores"] == given["loss.votes"] == 0:
-        raise UserError("loss.scores=0 and loss.votes=0: nothing would be learned; raise one")

@@ -55,6 +55,11 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
     ours = "." not in config.data.reader and not config.data.get("tfds")  # which makes its folder
     if path and ours and not Path(path).expanduser().exists():
         raise UserError(f"data.path={path!r} does not exist: give a file or folder of yours, or ''")
+    if fresh and config.init_from and not Path(config.init_from).is_dir():
+        raise UserError(
+            f"init_from={config.init_from!r} does not exist: give the folder of a run or of an "
+            "exported model, or ''"
+        )
     memory.refuse_pictures(config, "batch_size", config.batch_size)
     memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
     if "encoder" in config.model:
@@ -66,7 +71,7 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     """Puts together what a config, its data and the devices determine.
 
     Raises:
-      UserError: unknown task, model or metric.
+      UserError: unknown task or model; a batch that cannot fit; a run too short for an update.
     """
     memory.refuse_batch(training_split(dataset), "batch_size", config.batch_size)
     if "val" in dataset.splits:
@@ -75,6 +80,12 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     dataset = task.report.adapt(dataset)
     steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
+    accumulated = config.train.accumulate_steps
+    if accumulated > total:
+        raise UserError(
+            f"train.accumulate_steps={accumulated} is more than the run's {total} steps: no update "
+            "would be made; lower it, or train for longer"
+        )
     keep = config.checkpoint
     checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
     metrics = jax.jit(task.model.metrics)

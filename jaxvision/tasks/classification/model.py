@@ -76,11 +76,6 @@ def crop_size(config: ConfigDict) -> int:
 
 
 def _check(config):
-    views, data = config.eval.views, config.data
-    if views == "ten_crop" and data.crop_size in (0, data.image_size):
-        raise UserError(
-            "eval.views='ten_crop' needs crops smaller than the images: set data.crop_size"
-        )
     model = config.model
     attention.check_kinds([*model.attention, model.block_attention, model.head_attention])
 

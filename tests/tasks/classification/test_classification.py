@@ -303,7 +303,6 @@ def test_class_weights_have_mean_one_over_the_rows():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"eval__views": "ten_crop"}, "needs crops smaller than the images"),
         ({"model__encoder__name": "resnet"}, "no encoder is called 'resnet'"),
         ({"model__head_attention": "cbma"}, "no attention is called 'cbma'"),
         ({"model__encoder__name": "vgg16", "model__block_attention": "se"}, "VGG has no residual"),
