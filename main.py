@@ -119,6 +119,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
       UserError: an unknown flag or config field, a wrong type or value, no workdir.
     """
     define = {"flag_values": values, "sys_argv": argv}
+    argv = define["sys_argv"] = _last_of_each(argv)
     try:
         values(argv, known_only=True)
         _expand_home(values)
@@ -151,6 +152,13 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
     check(values.config)
     flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
+
+
+def _last_of_each(argv: list[str]) -> list[str]:
+    """The arguments, of a field that is given twice the last: absl would join two tuples."""
+    names = [arg.split("=")[0] for arg in argv]
+    last = {name: i for i, name in enumerate(names)}
+    return [a for i, a in enumerate(argv) if "=" not in a or not i or last[names[i]] == i]
 
 
 def _expand_home(values: flags.FlagValues) -> None:

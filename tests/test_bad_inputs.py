@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import main
 from configs import common, fer, perception, ram, rat, scenes, unet
 from jaxvision import workdir
 from jaxvision.config import check as check_config
@@ -271,6 +272,14 @@ def test_arguments(call, monkeypatch, arguments, words):
     monkeypatch.chdir(ROOT)
     refused(call(*arguments), words)
     assert not (ROOT / "w").exists()
+
+
+def test_of_a_field_that_is_given_twice_the_last_counts(tmp_path):
+    given = [f"--workdir={tmp_path}", "--config=configs/fer.py", "--config.batch_size=2"]
+    tuples = ["--config.model.hidden=(32,)", "--config.model.hidden=(64,)", "--config.batch_size=4"]
+    values = main.define_flags()
+    main.parse_flags(["main.py", *given, *tuples], values)
+    assert values.config.model.hidden == (64,) and values.config.batch_size == 4
 
 
 def test_the_home_folder_may_be_a_tilde(call, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from absl import flags
 from jaxvision import train
 from tests.tiny import final_state
 from tests.tiny_ram import ram_config
-from tests.tiny_systems import fer_config, rat_config
+from tests.tiny_systems import fer_config
 
 ROOT = Path(__file__).parents[1]
 TIMES = ("images_per_second",)
@@ -29,7 +29,7 @@ SHORT = {
     "log__every_steps": 2,
 }
 RUNS = {
-    "plateau": lambda: rat_config(**SHORT, optimizer__schedule="plateau"),
+    "plateau": lambda: fer_config(**SHORT, optimizer__schedule="plateau"),
     "streaming": lambda: fer_config(**SHORT, data__resident="false", data__workers=2),
     "fused": lambda: fer_config(**SHORT, train__steps_per_call=2),
     "ram": lambda: ram_config(**SHORT),

@@ -20,6 +20,7 @@ from jaxvision import evaluate, train, trained, workdir
 from jaxvision.errors import UserError
 from jaxvision.training.train_state import create_state, make_train_step, merge_params
 from tests.tiny import open_run, tiny_config, train_in
+from tests.tiny_systems import fer_config
 
 ROOT = Path(__file__).parents[1]
 LONG = """
@@ -197,8 +198,9 @@ def test_validation_keeps_its_processes(tmp_path, monkeypatch):
         return measured
 
     monkeypatch.setattr(evaluate, "measure", measuring)
-    streaming = dict(data__resident="false", data__workers=2, data__synthetic_examples__val=5)
-    train_in(tmp_path, train__steps=5, **streaming)
+    config = fer_config(data__resident="false", data__workers=2, eval__every_epochs=1.0)
+    config.data.synthetic_examples.val = 10  # two batches, one a process
+    train.train(config, str(tmp_path))
     (before, after), (_, after_second) = seen[:2]  # the others are of the end of the run
     started = after - before
     assert len(started) == 2 and started <= after_second, seen

@@ -56,9 +56,10 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
     if path and ours and not Path(path).expanduser().exists():
         raise UserError(f"data.path={path!r} does not exist: give a file or folder of yours, or ''")
     if fresh and config.init_from and not Path(config.init_from).is_dir():
+        what = "is a file" if Path(config.init_from).exists() else "does not exist"
         raise UserError(
-            f"init_from={config.init_from!r} does not exist: give the folder of a run or of an "
-            "exported model, or ''"
+            f"init_from={config.init_from!r} {what}: give the folder of a run or of an exported "
+            "model, or ''"
         )
     memory.refuse_pictures(config, "batch_size", config.batch_size)
     memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
