@@ -129,6 +129,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         if not values.workdir and not (given and values.mode == "export_weights"):
             raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
         if given:
+            _check_config_file(argv)
             config_flags.DEFINE_config_file("config", **define)
         else:
             # serve takes several folders; what is overridden concerns the first.
@@ -141,6 +142,8 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     except flags.Error as error:
         # Of a config file that raises, the message is a traceback, and its last line tells.
         told = str(error).strip().splitlines()[-1]
+        if "get_config() takes 0 positional" in told:
+            told = "--config: this file has no variants; leave out the colon and what follows it"
         raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
     except UserError:
         raise
@@ -159,6 +162,13 @@ def _last_of_each(argv: list[str]) -> list[str]:
     names = [arg.split("=")[0] for arg in argv]
     last = {name: i for i, name in enumerate(names)}
     return [a for i, a in enumerate(argv) if "=" not in a or not i or last[names[i]] == i]
+
+
+def _check_config_file(argv: list[str]) -> None:
+    given = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("config=")), None)
+    path = (given or "").split(":")[0]
+    if given is not None and not os.path.isfile(path):
+        raise UserError(f"--config={given}: {path!r} is no file; give one, as configs/unet.py")
 
 
 def _expand_home(values: flags.FlagValues) -> None:

@@ -210,6 +210,7 @@ OPTIONS = [
     ("unet", ("--config.batch_size=100000000",), "batch_size=100000000 needs"),
     ("unet", ("--config.eval.batch_size=100000000",), "eval.batch_size=100000000 needs"),
     ("unet", ("--config.data.image_size=65536",), "GiB of memory are free"),
+    ("rat", ("--config.data.reader=os.path",), "data.reader='os.path' is no reader"),
     ("rat", ("--config.batch_size=100000000",), "batch_size=100000000 needs"),
     ("ram", ("--config.model.hidden=65536", "--config.model.decoder_width=65536"), "parameters"),
     ("ram", ("--config.checkpoint.best_metric=iou",), "'iou' is not a metric"),

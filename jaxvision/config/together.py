@@ -8,6 +8,15 @@ from jaxvision.errors import UserError
 REWARDS = {"classifier": ("correct",), "decoder": ("final_error", "error_drop")}
 
 
+# Of these no value may come twice.
+UNIQUE = (
+    "data.attributes",
+    "data.test_cities",
+    *(f"heading.{p}" for p in ("base", "neck", "head")),
+)
+WIDEST_GLIMPSE = 2**14  # pixels
+
+
 def check_together(given: dict[str, Any]) -> None:
     """Checks a flat config, each field of which may be as it is.
 
@@ -19,6 +28,10 @@ def check_together(given: dict[str, Any]) -> None:
         raise UserError(
             f"data.range={black_white!r} cannot be: give black, then white, as (0, 4095)"
         )
+    for path in UNIQUE:
+        names = given.get(path, ())
+        if len(set(names)) < len(names):
+            raise UserError(f"{path}={names!r} names one of them twice: leave it out once")
     size, crop = given.get("data.image_size"), given.get("data.crop_size")
     if given["task"] in ("segmentation", "classification", "perception") and size and crop > size:
         raise UserError(f"data.crop_size={crop} is larger than data.image_size={size}: lower it")
@@ -53,6 +66,13 @@ def _attention(given: dict[str, Any]) -> None:
         raise UserError(
             f"loss.reward={reward!r} cannot be with model.head={head}: use one of "
             f"{', '.join(REWARDS[head])}"
+        )
+    side = given["model.size"] * given["model.scale"] ** (given["model.patches"] - 1)
+    if side > WIDEST_GLIMPSE:
+        raise UserError(
+            f"model.size={given['model.size']}, model.scale={given['model.scale']} and "
+            f"model.patches={given['model.patches']}: the last patch would be {side} pixels wide; "
+            f"lower one of them, to {WIDEST_GLIMPSE} or less"
         )
     if bonus and not given["model.learn_std"]:
         raise UserError(

@@ -64,7 +64,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
     name = config.data.reader
     if "." not in name:
         name = f"jaxvision.input_pipeline.{'readers' if config.data.path else 'synthetic'}.{name}"
-    return importlib.import_module(name).load(config)
+    reader = importlib.import_module(name)
+    if not hasattr(reader, "load"):
+        raise UserError(f"data.reader={config.data.reader!r} is no reader: it has no load(config)")
+    return reader.load(config)
 
 
 def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Feed:

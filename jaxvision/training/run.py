@@ -19,7 +19,7 @@ from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.models import encoder_options, encoders
 from jaxvision.sharding import replicated
 from jaxvision.task import Task
-from jaxvision.tasks import find_task
+from jaxvision.tasks import find_system, find_task
 from jaxvision.trained import trained_variables
 from jaxvision.training import memory, optimizers
 from jaxvision.training.train_state import TrainState, create_state, eval_variables, merge_params
@@ -49,8 +49,10 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
       fresh: whether this run begins: a resumed one needs no weights to begin from.
 
     Raises:
-      UserError: more memory than there is would be needed, or the encoder cannot be made.
+      UserError: more memory than there is would be needed; the task, the path, the run to begin
+        from or the encoder cannot be.
     """
+    find_system(config.task)
     path = config.data.path
     ours = "." not in config.data.reader and not config.data.get("tfds")  # which makes its folder
     if path and ours and not Path(path).expanduser().exists():
