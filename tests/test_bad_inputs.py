@@ -222,6 +222,7 @@ def test_zero_means_off(call, tmp_path, field):
 
 # ---- arguments and configs ------------------------------------------------------------------
 
+NO_SYSTEM = ("=configs/common.py", ".task=os.path", ".data.reader=aerial")
 ARGUMENTS = [
     ((), "no --workdir given"),
     (("--workdir=",), "no --workdir given"),
@@ -246,7 +247,7 @@ ARGUMENTS = [
     (("--workdir=w", "--config=configs/unet.py", "--config.model.encoder.freeze=maybe"), "maybe"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task=drive"), "task='drive' is unknown"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task="), "task='' is unknown"),
-    (("--workdir=w", "--config=configs/common.py", "--config.task=os.path"), "is no system"),
+    (("--workdir=w", *(f"--config{a}" for a in NO_SYSTEM)), "task='os.path' is no system"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task=keypoints"), "no field of task"),
     (("--workdir=w", "--config=configs/unet.py", "train"), "unexpected argument 'train'"),
     (("--workdir=w", "--config=configs/unet.py", "--nonsense=1"), "nonsense"),
