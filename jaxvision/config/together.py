@@ -6,13 +6,13 @@ from jaxvision.errors import UserError
 
 # attention: what a glimpse may be rewarded for, by what the network's head gives.
 REWARDS = {"classifier": ("correct",), "decoder": ("final_error", "error_drop")}
-
-
 # Of these no value may come twice.
 UNIQUE = (
     "data.attributes",
     "data.test_cities",
-    *(f"heading.{p}" for p in ("base", "neck", "head")),
+    "heading.base",
+    "heading.neck",
+    "heading.head",
 )
 WIDEST_GLIMPSE = 2**14  # pixels
 
