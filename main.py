@@ -19,7 +19,16 @@ from jaxvision.config.check import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "export", "export_weights", "serve")
+# The flags that mean something to each mode, beside workdir, mode and config.
+MODES = {
+    "train": (),
+    "evaluate": ("split", "step", "engine", "output"),
+    "predict": ("input", "output", "step", "engine"),
+    "export": ("output", "step", "weights_dtype", "onnx_weights", "notes"),
+    "export_weights": ("output",),
+    "serve": ("engine", "host", "port", "token_file", "reload", "queue", "deadline"),
+}
+PATHS = ("workdir", "input", "output", "notes", "token_file")
 HELP = """\
 Trains, evaluates and uses five vision systems.
 
@@ -50,14 +59,19 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "workdir", "", "The run's folder, or (evaluate, predict) an exported model's.", **define
     )
-    flags.DEFINE_enum("mode", "train", MODES, "The job.", **define)
+    flags.DEFINE_enum("mode", "train", list(MODES), "The job.", **define)
     splits = ["train", "val", "test", "all"]
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
     flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
     flags.DEFINE_integer(
-        "step", 0, "evaluate, predict: the checkpoint to use; 0: the best.", lower_bound=0, **define
+        "step",
+        0,
+        "evaluate, predict, export: the checkpoint to use; 0: the best.",
+        lower_bound=0,
+        **define,
     )
-    flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.", **define)
+    about = "evaluate, predict, export, export_weights: where to; '': into the workdir."
+    flags.DEFINE_string("output", "", about, **define)
     _define_export_flags(define)
     serve = (
         (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
@@ -108,13 +122,17 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
       UserError: an unknown flag or config field, a wrong type or value, no workdir.
     """
     define = {"flag_values": values, "sys_argv": argv}
+    argv = define["sys_argv"] = _last_of_each(argv)
     try:
         values(argv, known_only=True)
+        _expand_home(values)
+        _refuse_flags_of_other_modes(values)
         given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
         # Published weights can be exported without a run.
         if not values.workdir and not (given and values.mode == "export_weights"):
             raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
         if given:
+            _check_config_file(argv)
             config_flags.DEFINE_config_file("config", **define)
         else:
             # serve takes several folders; what is overridden concerns the first.
@@ -122,10 +140,13 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
             config = read_config(folder)
             config_flags.DEFINE_config_dict("config", config, **define)
         rest = values(argv)
+        _expand_home(values)
         values.config.lock()
     except flags.Error as error:
         # Of a config file that raises, the message is a traceback, and its last line tells.
         told = str(error).strip().splitlines()[-1]
+        if "get_config() takes 0 positional" in told:
+            told = "--config: this file has no variants; leave out the colon and what follows it"
         raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
     except UserError:
         raise
@@ -137,6 +158,37 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
     check(values.config)
     flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
+
+
+def _last_of_each(argv: list[str]) -> list[str]:
+    """The arguments, of a field that is given twice the last: absl would join two tuples."""
+    names = [arg.split("=")[0] for arg in argv]
+    last = {name: i for i, name in enumerate(names)}
+    return [a for i, a in enumerate(argv) if "=" not in a or not i or last[names[i]] == i]
+
+
+def _check_config_file(argv: list[str]) -> None:
+    given = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("config=")), None)
+    path = (given or "").split(":")[0]
+    if given is not None and not os.path.isfile(path):
+        raise UserError(f"--config={given}: {path!r} is no file; give one, as configs/unet.py")
+
+
+def _expand_home(values: flags.FlagValues) -> None:
+    """A shell leaves the '~' of --workdir=~/run as it is."""
+    for name in PATHS:
+        parts = values[name].value.split(",")  # serve takes several workdirs
+        values[name].value = ",".join(map(os.path.expanduser, parts))
+
+
+def _refuse_flags_of_other_modes(values: flags.FlagValues) -> None:
+    for name in values:
+        modes = [mode for mode, names in MODES.items() if name in names]
+        if values[name].present and modes and values.mode not in modes:
+            raise UserError(
+                f"--{name} means nothing with --mode={values.mode}, but with {', '.join(modes)}: "
+                "leave it out"
+            )
 
 
 def find_job(values: flags.FlagValues) -> Callable[[], None]:

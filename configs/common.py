@@ -23,7 +23,8 @@ def get_config() -> ConfigDict:
     config.data.range = ()
     config.data.resident = "auto"  # auto | true | false: keep the decoded data on the device
     config.data.resident_gib = 4.0  # auto keeps it there up to this size
-    config.data.workers = 0  # streaming: decoding processes; 0 decodes in threads
+    # Streaming: decoding processes, and as many again for validation; 0 decodes in threads.
+    config.data.workers = 0
 
     config.model = ConfigDict()
 

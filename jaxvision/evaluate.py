@@ -26,7 +26,14 @@ def batch_size(config: ConfigDict) -> int:
     return -(-(config.eval.batch_size or config.batch_size) // devices) * devices
 
 
-def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:
+def measure(
+    metrics: Callable,
+    variables: Any,
+    feed: loader.Feed,
+    size: int,
+    seed: int,
+    rounds: loader.EvalRounds | None = None,
+) -> Measured:
     """A model's metrics over every row of a split, each once.
 
     Args:
@@ -35,12 +42,14 @@ def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, see
       feed: the split.
       size: rows a batch.
       seed: random numbers depend on it and the batch's place alone.
+      rounds: of this feed and size, where it is measured again and again.
 
     Returns:
       float64 or int64 sums, and rows in the split's order.
     """
     totals, rows, waiting, key = {}, [], None, jax.random.key(seed)
-    for i, batch in enumerate(loader.eval_batches(feed, size)):
+    batches = loader.eval_batches(feed, size) if rounds is None else rounds
+    for i, batch in enumerate(batches):
         measured = metrics(variables, batch, jax.random.fold_in(key, i))
         if waiting is not None:  # read one batch late, while the device works on this one
             totals, rows = _add(totals, rows, waiting)
@@ -145,8 +154,13 @@ def evaluate_workdir(
         it was exported, <workdir>/evaluation.
 
     Raises:
-      UserError: nothing trained there, no such split, no such checkpoint.
+      UserError: nothing trained there, no such split, no such checkpoint; `output` is no folder.
     """
+    if output:  # asked for: where the workdir itself cannot be written, that is told at the end
+        try:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to --output={output!r}: {error.strerror}") from error
     model = open_engine(config, workdir, engine, step)
     judge = make_judge(config, model)
     report, fitted = judge.report, model.fitted

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxvision import logs, wandb_log
 from jaxvision import workdir as workdir_lib
+from jaxvision.config.saved import with_absolute_paths
 from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
@@ -35,6 +36,7 @@ def train(config: ConfigDict, workdir: str) -> None:
       FloatingPointError: loss or gradient was not finite; the last good checkpoint stays.
       SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
     """
+    config = with_absolute_paths(config)
     with workdir_lib.lock(workdir):
         begun = workdir_lib.check_same_run(config, workdir)
         if workdir_lib.has_finished(config, workdir):
@@ -121,9 +123,11 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = condensed(run, feed, state)
     advance = make_advance(run, feed, int(state.step))
-    validate = make_validate(run, state)
     check = functools.partial(_check_finite, run, feed)
-    with _signals() as stopped:  # before, there was nothing that would have to be saved
+    with contextlib.ExitStack() as opened:
+        validate = make_validate(run, state, opened)
+        # Before, there was nothing that would have to be saved.
+        stopped = opened.enter_context(_signals())
         return _steps(run, state, notes, log, (advance, validate, check), stopped)
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.cache import cache_dir
 from jaxvision.config.check import flatten
-from jaxvision.config.saved import over_defaults
+from jaxvision.config.saved import over_defaults, with_absolute_paths
 from jaxvision.errors import UserError
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
@@ -27,6 +27,7 @@ RESUME_MAY_CHANGE = (
     "train.epochs",
     "train.steps",
     "train.steps_per_call",
+    "data.path",  # moved data: the examples must be the same, which the checkpoint's notes tell
     "data.resident",
     "data.resident_gib",
     "data.workers",
@@ -129,12 +130,15 @@ def _versions() -> dict[str, str]:
 def check_same_run(config: ConfigDict, workdir: str) -> bool:
     """Checks that `config` goes on with the run in `workdir`; whether one was begun there.
 
+    Its paths are absolute; those of an older run may have been kept as they were given.
+
     Raises:
       UserError: model, data, optimizer or seed differ from those that the run was begun with.
     """
     path = Path(workdir) / "config.json"
     if path.exists():
-        differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+        kept = with_absolute_paths(read_config(workdir))
+        differing = _differences(kept.to_dict(), config.to_dict())
         refused = [d for d in differing if not d.startswith(RESUME_MAY_CHANGE)]
         if refused:
             raise UserError(

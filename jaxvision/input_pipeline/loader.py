@@ -7,14 +7,13 @@ split has weights, an epoch draws N rows in proportion to them in place of a per
 """
 
 import collections
+import contextlib
 import functools
 import importlib
+import itertools
 import os
-import signal
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -29,9 +28,9 @@ from jaxvision.input_pipeline import pixels
 from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
 from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, training_split
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
+from jaxvision.input_pipeline.streaming import host_batches
 from jaxvision.sharding import replicated, shard_batch
 
-QUIET_TRACKER = "ignore:resource_tracker"
 DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
 
 
@@ -65,15 +64,14 @@ def load_dataset(config: ConfigDict) -> Dataset:
     name = config.data.reader
     if "." not in name:
         name = f"jaxvision.input_pipeline.{'readers' if config.data.path else 'synthetic'}.{name}"
-    return importlib.import_module(name).load(config)
+    reader = importlib.import_module(name)
+    if not hasattr(reader, "load"):
+        raise UserError(f"data.reader={config.data.reader!r} is no reader: it has no load(config)")
+    return reader.load(config)
 
 
 def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
-    """Feeds split `name`: resident where `data.resident` says so, or (auto) where it all fits.
-
-    Raises:
-      UserError: data.resident is not auto, true or false.
-    """
+    """Feeds split `name`: resident where `data.resident` says so, or (auto) where it all fits."""
     return _open(dataset, dataset.splits[name], name, config, mesh)
 
 
@@ -85,8 +83,6 @@ def open_training_feed(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed
 
 def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
     choice = str(config.data.resident).lower()
-    if choice not in ("auto", "true", "false"):
-        raise UserError(f"data.resident={config.data.resident!r}: use auto, true or false")
     resident = choice == "true" or (choice == "auto" and gib(dataset) <= config.data.resident_gib)
     arrays, key = None, f"{dataset.fingerprint}_{name}"
     if resident:
@@ -219,27 +215,56 @@ def train_batches(feed: Feed, seed: int, batch_size: int, start: int, stop: int)
             yield _gather(feed, train_rows(step, 1, batch_size, seed, size, weights)[0])
         return
     row_of = functools.partial(train_row, seed=seed, size=size, weights=weights)
-    yield from _streamed(feed, row_of, batch_size, start, stop)
+    steps = range(start, stop)
+    batches = host_batches(feed.split.read, row_of, batch_size, steps, feed.workers, endless=False)
+    with contextlib.closing(batches):
+        yield from _put_ahead(feed.mesh, batches)
+
+
+class EvalRounds:
+    """Every row of a split once a round, in order: iterated over, it gives one round.
+
+    The last batch is padded with rows whose 'valid' is 0. When streaming, the processes that
+    decode are started in the first round, and live until `close`.
+
+    Args:
+      feed: the split.
+      batch_size: rows a batch.
+      endless: whether another round may follow, which is then decoded ahead.
+    """
+
+    def __init__(self, feed: Feed, batch_size: int, endless: bool = True):
+        self.feed = feed
+        size = len(feed.split.names)
+        batches = -(-size // batch_size)
+        rows = np.arange(batches * batch_size).reshape(batches, batch_size)
+        self.valid = (rows < size).astype(np.float32)
+        self.rows = np.where(rows < size, rows, 0)
+        if feed.arrays is None:
+            row_of = functools.partial(_row_or_first, size=size)
+            steps, read = range(batches), feed.split.read
+            self.host = host_batches(read, row_of, batch_size, steps, feed.workers, endless)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Device batches with 'valid', float32 [B], beside the split's own arrays."""
+        feed = self.feed
+        if feed.arrays is not None:
+            source = (_gather(feed, batch_rows) for batch_rows in self.rows)
+        else:
+            source = _put_ahead(feed.mesh, itertools.islice(self.host, len(self.rows)))
+        for batch, valid in zip(source, self.valid, strict=True):
+            yield {**batch, "valid": shard_batch(feed.mesh, valid)}
+
+    def close(self) -> None:
+        """Ends what decodes."""
+        if self.feed.arrays is None:
+            self.host.close()
 
 
 def eval_batches(feed: Feed, batch_size: int) -> Iterator[Any]:
-    """Every row once, in order; the last batch is padded with rows whose 'valid' is 0.
-
-    Yields:
-      device batches with 'valid', float32 [B], beside the split's own arrays.
-    """
-    size = len(feed.split.names)
-    batches = -(-size // batch_size)
-    rows = np.arange(batches * batch_size).reshape(batches, batch_size)
-    validity = (rows < size).astype(np.float32)
-    rows = np.where(rows < size, rows, 0)
-    if feed.arrays is not None:
-        source = (_gather(feed, batch_rows) for batch_rows in rows)
-    else:
-        row_of = functools.partial(_row_or_first, size=size)
-        source = _streamed(feed, row_of, batch_size, 0, batches)
-    for batch, valid in zip(source, validity, strict=True):
-        yield {**batch, "valid": shard_batch(feed.mesh, valid)}
+    """One round of `EvalRounds`."""
+    with contextlib.closing(EvalRounds(feed, batch_size, endless=False)) as batches:
+        yield from batches
 
 
 def host_rows(feed: Feed, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -259,53 +284,11 @@ def _gather(feed: Feed, rows: np.ndarray) -> Any:
     return _take(feed.arrays, shard_batch(feed.mesh, rows))
 
 
-def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str, np.ndarray]:
-    return read(row_of(int(position)))
-
-
-def _without_interrupts(batches: Any) -> Iterator[Any]:
-    """Iterates; decoding processes, which are started on the way, never hear of Ctrl-C.
-
-    A terminal sends it to them as well: they would die before this process could save. What a
-    thread blocks is blocked in the processes that it starts.
-    """
-    # It gives back the memory shared with processes that were stopped, and need not say so.
-    if QUIET_TRACKER not in sys.warnoptions:
-        sys.warnoptions.append(QUIET_TRACKER)
-    resource_tracker.ensure_running()  # which unblocks the signal once it has started
-    batches, end = iter(batches), object()
-    while True:
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            batch = next(batches, end)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if batch is end:
-            return
-        yield batch
-
-
-def _streamed(
-    feed: Feed, row_of: Callable[[int], int], batch_size: int, start: int, stop: int
-) -> Iterator[Any]:
-    """Decodes ahead with grain, and puts a few batches on the device ahead of their use."""
-    import grain
-
-    read = functools.partial(_read_position, read=feed.split.read, row_of=row_of)
-    # Batches, not examples, are what threads and processes work on: grain deals elements out to
-    # its workers in turn, so only whole batches stay the same however many workers there are.
-    batches = grain.MapDataset.range(start * batch_size, stop * batch_size).map(read)
-    batches = batches.batch(batch_size)
-    threads = 1 if feed.workers else cpu_threads()
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    batches = batches.to_iter_dataset(options)
-    if feed.workers:
-        workers = min(feed.workers, os.cpu_count() or 1, stop - start)
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        batches = batches.mp_prefetch(options)
+def _put_ahead(mesh: Mesh, batches: Iterator[Any]) -> Iterator[Any]:
+    """Puts a few batches on the devices ahead of their use."""
     ahead = collections.deque()
-    for batch in _without_interrupts(batches):
-        ahead.append(shard_batch(feed.mesh, batch))
+    for batch in batches:
+        ahead.append(shard_batch(mesh, batch))
         if len(ahead) > DEVICE_BATCHES_AHEAD:
             yield ahead.popleft()
     yield from ahead

@@ -19,7 +19,7 @@ from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.models import encoder_options, encoders
 from jaxvision.sharding import replicated
 from jaxvision.task import Task
-from jaxvision.tasks import find_task
+from jaxvision.tasks import find_system, find_task
 from jaxvision.trained import trained_variables
 from jaxvision.training import memory, optimizers
 from jaxvision.training.train_state import TrainState, create_state, eval_variables, merge_params
@@ -49,12 +49,20 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
       fresh: whether this run begins: a resumed one needs no weights to begin from.
 
     Raises:
-      UserError: more memory than there is would be needed, or the encoder cannot be made.
+      UserError: more memory than there is would be needed; the task, the path, the run to begin
+        from or the encoder cannot be.
     """
+    find_system(config.task)
     path = config.data.path
     ours = "." not in config.data.reader and not config.data.get("tfds")  # which makes its folder
     if path and ours and not Path(path).expanduser().exists():
         raise UserError(f"data.path={path!r} does not exist: give a file or folder of yours, or ''")
+    if fresh and config.init_from and not Path(config.init_from).is_dir():
+        what = "is a file" if Path(config.init_from).exists() else "does not exist"
+        raise UserError(
+            f"init_from={config.init_from!r} {what}: give the folder of a run or of an exported "
+            "model, or ''"
+        )
     memory.refuse_pictures(config, "batch_size", config.batch_size)
     memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
     if "encoder" in config.model:
@@ -66,7 +74,7 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     """Puts together what a config, its data and the devices determine.
 
     Raises:
-      UserError: unknown task, model or metric.
+      UserError: unknown task or model; a batch that cannot fit; a run too short for an update.
     """
     memory.refuse_batch(training_split(dataset), "batch_size", config.batch_size)
     if "val" in dataset.splits:
@@ -75,6 +83,12 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     dataset = task.report.adapt(dataset)
     steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
+    accumulated = config.train.accumulate_steps
+    if accumulated > total:
+        raise UserError(
+            f"train.accumulate_steps={accumulated} is more than the run's {total} steps: no update "
+            "would be made; lower it, or train for longer"
+        )
     keep = config.checkpoint
     checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
     metrics = jax.jit(task.model.metrics)

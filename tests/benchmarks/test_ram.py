@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import ram
+from jaxvision.models import ram as ram_model
 from jaxvision.models.retina import Retina
 from jaxvision.tasks import attention
 
@@ -24,9 +25,8 @@ def test_both_torch_retinas_are_ours(torch):
     images = rng.integers(0, 256, (30, 14, 14, 1), np.uint8)
     locations = rng.uniform(-1, 1, (30, 2)).astype(np.float32)
     retina = Retina(8, 1, 2)
-    ours = np.asarray(ram.look(retina, ram.pad(retina, images), jnp.asarray(locations))).reshape(
-        30, -1
-    )
+    seen = ram_model.look(retina, ram_model.pad(retina, images), jnp.asarray(locations))
+    ours = np.asarray(seen).reshape(30, -1)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     for kind in (ram_torch.Looped, ram_torch.Vectorised):
         theirs = kind(pixels, 8)(torch.from_numpy(locations)).numpy()

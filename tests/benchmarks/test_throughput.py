@@ -15,7 +15,8 @@ from jaxvision import losses
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.models import conv
 from jaxvision.tasks import segmentation
-from jaxvision.training.run import initial_state, make_optimizer
+from jaxvision.training.run import make_optimizer
+from jaxvision.training.train_state import create_state
 
 
 def tiny_config():
@@ -41,8 +42,13 @@ def torch():
 
 
 def trained_parameters(run):
-    state = jax.eval_shape(lambda: initial_state(run, make_optimizer(run)))
-    return jax_side.trained_parameters(state)
+    batch = jax_side.first_batch(run)
+
+    def init():
+        variables = run.task.model.init(jax.random.key(0), batch)
+        return create_state(run.task.model, make_optimizer(run), variables, batch, 0.0)
+
+    return jax_side.trained_parameters(jax.eval_shape(init))
 
 
 def test_torch_unet_has_as_many_parameters_and_one_logit_a_pixel(tmp_path, torch):

@@ -1,11 +1,13 @@
 """From a picture in memory to the points of the animal in its own pixels; numpy alone."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images, video
 from jaxvision.task import Prediction, Predictor, Prepared
 from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, write
@@ -68,7 +70,8 @@ def _answer(setup: Setup, points: np.ndarray, confidence: np.ndarray) -> Predict
 
 def _one_euro(setup: Setup, strength: float) -> Callable[[Prediction, float], Prediction]:
     """Smooths the points of frame after frame, as predict.smoothing='one_euro' does in a film."""
-    smoothing.check_options("one_euro", strength)
+    if not 0 < strength < math.inf:
+        raise UserError(f"strength={strength}: give a number above 0, such as 1")
     state = None
 
     def smooth(prediction: Prediction, seconds: float) -> Prediction:

@@ -236,6 +236,11 @@ def test_faces_at_the_border_are_cut_inside_the_picture():
     assert whole.shape == pixels.shape
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_strip_of_a_picture_has_no_faces(size):
+    assert make_detector("")(np.zeros((*size, 3), np.uint8)) == []
+
+
 def test_a_detector_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="predict.detector='no.onnx' does not exist"):
         make_detector("no.onnx")
@@ -298,8 +303,6 @@ def test_class_weights_have_mean_one_over_the_rows():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"eval__views": "ten_crop"}, "needs crops smaller than the images"),
-        ({"data__crop_size": 20}, "crop_size=20 is not from 0 to data.image_size=16"),
         ({"model__encoder__name": "resnet"}, "no encoder is called 'resnet'"),
         ({"model__head_attention": "cbma"}, "no attention is called 'cbma'"),
         ({"model__encoder__name": "vgg16", "model__block_attention": "se"}, "VGG has no residual"),
