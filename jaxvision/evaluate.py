@@ -15,7 +15,7 @@ from jaxvision.errors import UserError
 from jaxvision.exported.folder import is_exported
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.sharding import local, make_key, make_mesh, to_host
+from jaxvision.sharding import local, make_mesh, to_host
 from jaxvision.task import Measured, Report
 from jaxvision.tasks import find_system
 from jaxvision.training import memory
@@ -40,9 +40,9 @@ def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, see
     Returns:
       float64 or int64 sums, and rows in the split's order.
     """
-    totals, rows, waiting = {}, [], None
+    totals, rows, waiting, key = {}, [], None, jax.random.key(seed)
     for i, batch in enumerate(loader.eval_batches(feed, size)):
-        measured = metrics(variables, batch, make_key(feed.mesh, seed, i))
+        measured = metrics(variables, batch, jax.random.fold_in(key, i))
         if waiting is not None:  # read one batch late, while the device works on this one
             totals, rows = _add(totals, rows, to_host(feed.mesh, waiting))
         waiting = measured

@@ -90,14 +90,14 @@ def own_rows(mesh: Mesh, size: int) -> range:
     return range(first * each, (first + owners.count(jax.process_index())) * each)
 
 
-def shard_own_rows(mesh: Mesh, batch: Any) -> Any:
-    """Puts this process' rows of a batch on its devices: one batch over all processes."""
+def shard_own_rows(mesh: Mesh, batch: Any, size: int) -> Any:
+    """Puts this process' rows of a batch of `size` on its devices: one batch over all processes."""
     if hosts.count() == 1:
         return jax.device_put(batch, batch_sharding(mesh))
-    sharding, share = batch_sharding(mesh), mesh.size // len(mesh.local_devices)
+    sharding = batch_sharding(mesh)
     return jax.tree.map(
         lambda rows: jax.make_array_from_process_local_data(
-            sharding, rows, (len(rows) * share, *rows.shape[1:])
+            sharding, rows, (size, *rows.shape[1:])
         ),
         batch,
     )
@@ -113,21 +113,6 @@ def to_host(mesh: Mesh, tree: Any) -> Any:
 @functools.cache
 def _whole(mesh: Mesh) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
-
-
-def make_key(mesh: Mesh, seed: int, number: int) -> jax.Array:
-    """fold_in(key(seed), number), on all devices."""
-    if hosts.count() == 1:
-        return jax.random.fold_in(jax.random.key(seed), number)
-    return _key(mesh)(seed, number)
-
-
-@functools.cache
-def _key(mesh: Mesh) -> Callable[[int, int], jax.Array]:
-    def make(seed, number):
-        return jax.random.fold_in(jax.random.key(seed), number)
-
-    return jax.jit(make, out_shardings=replicated(mesh))
 
 
 def of_first(tree: Any) -> Any:

@@ -49,7 +49,9 @@ def state_of(folder, config):
 
 def dealt(gib):
     """The rows of every training and validation batch of pairs, by a feed of `gib` a device."""
-    config = tiny_systems.perception_config(data__resident="true", data__resident_gib=gib)
+    config = tiny_systems.perception_config(
+        loss__votes=1.0, data__resident="true", data__resident_gib=gib
+    )
     mesh = make_mesh({"batch_size": config.batch_size})
     dataset = loader.load_dataset(config)
     feed = loader.open_training_feed(dataset, config, mesh)
@@ -69,7 +71,7 @@ def main():
     folder = given.folder
     train_all(folder)
     evaluate_workdir(tiny.tiny_config(**SGD), str(folder / "unet"), "all")
-    for name, gib in (("whole", 1.0), ("local", 6e-5), ("all", 1e-9)):
+    for name, gib in (("whole", 1.0), ("local", 1.5e-4), ("all", 1e-9)):
         where, batches = dealt(gib)
         if hosts.first():
             arrays = {f"{i}/{n}": a for i, batch in enumerate(batches) for n, a in batch.items()}

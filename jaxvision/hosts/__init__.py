@@ -106,6 +106,8 @@ def _initialize(jax: Any, place: Place) -> None:
             place.processes,
             place.process,
             local_device_ids=place.devices,
+            # Else JAX takes one GPU a process wherever a scheduler's variables are set.
+            cluster_detection_method="deactivate" if place.coordinator else None,
             initialization_timeout=START_SECONDS,
         )
     except OSError as error:
@@ -242,11 +244,12 @@ def failed(error: BaseException, tell: Callable[[BaseException], tuple[int, str]
     try:
         code, line = tell(error)
     except BaseException:
-        watch.leave(f"fault: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
+        told = " ".join(f"fault: {type(error).__name__}: {error}".split())[:300]
+        watch.leave(told, 1)
         traceback.print_exc()
         time.sleep(GRACE_SECONDS)
         watch.exit_now(1)
-    return code, "" if watch.leave(line) else line
+    return code, "" if watch.leave(line, code) else line
 
 
 def exit_now(code: int) -> None:

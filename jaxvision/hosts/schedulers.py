@@ -13,6 +13,8 @@ class Place(NamedTuple):
     """Arguments of `jax.distributed.initialize`; None: it finds out.
 
     Attributes:
+      coordinator, processes, process: as there.
+      devices: the GPUs of this process, by their numbers on its host.
       told: where process 0 is, in words.
     """
 
@@ -67,7 +69,10 @@ def _scheduled(environment: Mapping[str, str]) -> tuple:
     if steps and int(steps) > 1:  # of srun; an array's tasks and an interactive shell have one
         return "SLURM", int(steps), int(environment["SLURM_PROCID"]), _slurm_devices(environment)
     if ranks and int(ranks) > 1:
-        return "Open MPI", int(ranks), int(environment["OMPI_COMM_WORLD_RANK"]), None
+        local = environment.get("OMPI_COMM_WORLD_LOCAL_RANK", "0")
+        one = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1") != "1"
+        rank = int(environment["OMPI_COMM_WORLD_RANK"])
+        return "Open MPI", int(ranks), rank, [int(local)] if one else None
     if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
         if importlib.util.find_spec("kubernetes") is None:
             raise UserError(
@@ -79,10 +84,12 @@ def _scheduled(environment: Mapping[str, str]) -> tuple:
 
 
 def _slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
-    """All GPUs of a node that has one process; None: one a process, as jax deals them out."""
+    """All GPUs of a node that has one process; else one a process."""
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "").split("(")[0].split(",")[0]
     gpus = environment.get("SLURM_GPUS_ON_NODE", "")
-    return list(range(int(gpus))) if tasks == "1" and gpus.isdigit() and int(gpus) > 1 else None
+    if tasks != "1":
+        return [int(environment.get("SLURM_LOCALID", "0"))]
+    return list(range(int(gpus))) if gpus.isdigit() else None
 
 
 def _is_address(text: str) -> bool:

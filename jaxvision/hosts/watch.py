@@ -34,6 +34,7 @@ class _State:
     client, index, names = None, 0, ()
     heard, counts = {}, {}  # process: when it last changed its count; its count
     left = {}  # process: (when this was read, why it ended)
+    leaving = None  # the exit code, once this process ends by itself
     stop = threading.Event()
     handler = None  # kept: ctypes does not
     telling = threading.Lock()
@@ -98,10 +99,7 @@ def _beat() -> None:
             client.key_value_set(
                 f"jaxvision/alive/{_State.index}", str(count), allow_overwrite=True
             )
-            counts = {
-                _number(key): value for key, value in client.key_value_dir_get("jaxvision/alive/")
-            }
-            left = {_number(key): line for key, line in client.key_value_dir_get("jaxvision/left/")}
+            counts, left = _listed(client, "alive"), _listed(client, "left")
         except Exception:  # the coordinator does not answer: process 0 falls silent by that
             continue
         now = time.monotonic()
@@ -124,7 +122,9 @@ def _judge() -> None:
 
 
 def _verdict(now: float) -> str:
-    """The line to end with; '' while all is well."""
+    """The line to end with; '' while all is well, and once this process ends by itself."""
+    if _State.leaving is not None:
+        return ""
     for i, (when, why) in _State.left.items():
         if i != _State.index and now - when > GRACE_SECONDS:
             return f"stopped: {_State.names[i]} ended ({why}); {RESUME}"
@@ -142,10 +142,9 @@ def blame(error: BaseException) -> None:
         time.sleep(GONE_SECONDS + 2 * GRACE_SECONDS + 5)
 
 
-def leave(line: str) -> bool:
+def leave(line: str, code: int) -> bool:
     """Tells the others why this process ends; whether process 0 ends with the same line."""
-    if _State.client is None:
-        return False
+    _State.leaving = code
     with contextlib.suppress(Exception):
         _State.client.key_value_set(f"jaxvision/left/{_State.index}", line)
     until = time.monotonic() + GRACE_SECONDS - 1
@@ -158,6 +157,8 @@ def leave(line: str) -> bool:
 
 def _aborted(number: int) -> None:
     """Of SIGABRT: jax's client has missed the coordinator, or a library has failed."""
+    if _State.leaving is not None:
+        os._exit(_State.leaving)
     written = b""
     if _State.log is not None:
         _State.log.seek(0)
@@ -188,5 +189,7 @@ def exit_now(code: int) -> None:
     os._exit(code)
 
 
-def _number(key: str) -> int:
-    return int(key.rsplit("/", 1)[-1])
+def _listed(client: Any, folder: str) -> dict[int, str]:
+    """{process: what it has set} in a folder of the store."""
+    entries = client.key_value_dir_get(f"jaxvision/{folder}/")
+    return {int(key.rsplit("/", 1)[-1]): value for key, value in entries}

@@ -249,7 +249,7 @@ def _streamed(
         batches = batches.mp_prefetch(options)
     ahead = collections.deque()
     for batch in _without_interrupts(batches):
-        ahead.append(shard_own_rows(feed.mesh, batch))
+        ahead.append(shard_own_rows(feed.mesh, batch, batch_size))
         if len(ahead) > DEVICE_BATCHES_AHEAD:
             yield ahead.popleft()
     yield from ahead

@@ -23,7 +23,7 @@ def explain(run: Run, feed: loader.Feed, bad_step: int) -> str:
       feed: what it trains on.
       bad_step: the first step whose loss or gradient was not finite, counted from 1.
     """
-    kept = run.checkpoints.newest()
+    kept = hosts.from_first(run.checkpoints.newest)
     params, extra = _weights(run, kept)
     begun = f"step {kept}" if kept else "the beginning"
     if not _finite((params, extra)):

@@ -57,7 +57,7 @@ def make_flags(mesh: Mesh, received: Sequence[int]) -> Callable[[], jax.Array | 
     def flags():
         number = received[0] if received else 0
         if number not in made:
-            made[number] = shard_own_rows(mesh, np.full(own, number, np.int32))
+            made[number] = shard_own_rows(mesh, np.full(own, number, np.int32), mesh.size)
         return made[number]
 
     return flags
