@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvision import hosts, train
+from jaxvision import hosts, logs, train
 from jaxvision.evaluate import evaluate_workdir
 from jaxvision.input_pipeline import loader
 from jaxvision.sharding import make_mesh, to_host
@@ -21,15 +21,18 @@ SGD = dict(optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warm
 # data.resident_gib: less than the data have, so they are split over each process' devices, or all.
 RUNS = {
     "unet": lambda: tiny.tiny_config(**SGD, data__resident="true"),
-    "unet_streaming": lambda: tiny.tiny_config(**SGD, data__resident="false"),
+    "unet_streaming": lambda: tiny.tiny_config(
+        **SGD, data__resident="false", eval__figure_rows=0, eval__every_epochs=9.0
+    ),
     "unet_split": lambda: tiny.tiny_config(
-        **SGD, data__resident="true", data__resident_gib=1e-9, train__steps=3
+        **SGD, data__resident="true", data__resident_gib=1e-9, eval__figure_rows=0, train__steps=3
     ),
     "ram": lambda: tiny_ram.ram_config(**SGD),
 }
 
 
 def train_all(folder):
+    logs._tensorboard = lambda workdir: None  # importing TensorFlow takes longer than the runs
     for name, make in RUNS.items():
         train.train(make(), str(folder / name))
 

@@ -21,7 +21,7 @@ def trained(tmp_path_factory):
         train.train(begun, str(folder / "unet_streaming"))
     program = ["-m", "tests.hosts_program"]
     processes = start_pair([*program, two]) + [start([*program, one], devices=4)]
-    told = ended(processes, seconds=300)
+    told = ended(processes, seconds=420)
     assert [code for code, _, _ in told] == [0, 0, 0], told
     return two, one, told
 

@@ -1,5 +1,6 @@
 """Several processes: one is gone, is stopped, or is not like the others."""
 
+import itertools
 import json
 import re
 import signal
@@ -32,8 +33,23 @@ LONG = (
 )
 
 
+@pytest.fixture
+def begin():
+    """begin(command, extras): a pair of processes, which do not outlive the test."""
+    begun = []
+
+    def start(command, **options):
+        begun.append(start_pair(command, **options))
+        return begun[-1]
+
+    yield start
+    for process in itertools.chain(*begun):
+        process.kill()
+
+
 def checkpoints(workdir):
-    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+    folders = (workdir / "checkpoints").glob("[0-9]*")
+    return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
 
 
 def wait_for_a_checkpoint(workdir, processes, after=0):
@@ -45,9 +61,9 @@ def wait_for_a_checkpoint(workdir, processes, after=0):
     raise AssertionError(ended(processes))
 
 
-def test_a_process_that_is_killed_is_named_and_the_same_commands_resume(tmp_path):
+def test_a_process_that_is_killed_is_named_and_the_same_commands_resume(begin, tmp_path):
     command = [*LONG, f"--workdir={tmp_path}"]
-    pair = start_pair(command)
+    pair = begin(command)
     wait_for_a_checkpoint(tmp_path, pair)
     pair[1].kill()
     code, _, lines = ended(pair)[0]
@@ -56,7 +72,7 @@ def test_a_process_that_is_killed_is_named_and_the_same_commands_resume(tmp_path
     assert "the same commands resume" in lines[0]
 
     kept = checkpoints(tmp_path)[-1]
-    pair = start_pair(command)
+    pair = begin(command)
     wait_for_a_checkpoint(tmp_path, pair, after=kept)
     pair[0].kill()
     _, (code, _, lines) = ended(pair)
@@ -64,9 +80,9 @@ def test_a_process_that_is_killed_is_named_and_the_same_commands_resume(tmp_path
     assert f"process 0 ({socket.gethostname()}) is gone" in lines[0]
 
 
-def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
+def test_a_signal_to_one_process_stops_all_at_the_same_step(begin, tmp_path):
     command = [*LONG, f"--workdir={tmp_path}"]
-    pair = start_pair(command)
+    pair = begin(command)
     wait_for_a_checkpoint(tmp_path, pair)
     pair[1].send_signal(signal.SIGTERM)
     (code, out, lines), (other, said, _) = ended(pair)
@@ -86,12 +102,12 @@ def class_folders(folder, seed):
     return folder
 
 
-def test_hosts_with_different_data_are_refused(tmp_path):
+def test_hosts_with_different_data_are_refused(begin, tmp_path):
     paths = [class_folders(tmp_path / f"data{i}", seed=i) for i in range(2)]
     command = [*MAIN, "--config=configs/fer.py", f"--workdir={tmp_path / 'run'}"]
     command += ["--config.model.encoder.name=cnn_tiny", "--config.data.image_size=16"]
     extras = [[f"--config.data.path={path}"] for path in paths]
-    told = ended(start_pair(command, extras=extras))
+    told = ended(begin(command, extras=extras))
     for code, _, lines in told:
         assert code == 2, lines
     lines = told[0][2]
@@ -101,9 +117,9 @@ def test_hosts_with_different_data_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_workdir_that_is_not_shared_is_refused(tmp_path):
+def test_a_workdir_that_is_not_shared_is_refused(begin, tmp_path):
     extras = [[f"--workdir={tmp_path / name}"] for name in ("a", "b")]
-    told = ended(start_pair([*MAIN, *RAM], extras=extras))
+    told = ended(begin([*MAIN, *RAM], extras=extras))
     for code, _, lines in told:
         assert code == 2, lines
     assert len(told[0][2]) == 1 and "does not see --workdir=" in told[0][2][0]
