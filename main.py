@@ -14,7 +14,7 @@ if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
 from absl import flags
 from ml_collections import config_flags
 
-from jaxvision import failures, workdir
+from jaxvision import failures, hosts, workdir
 from jaxvision.config.check import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
@@ -73,6 +73,7 @@ def define_flags() -> flags.FlagValues:
     about = "evaluate, predict, export, export_weights: where to; '': into the workdir."
     flags.DEFINE_string("output", "", about, **define)
     _define_export_flags(define)
+    _define_host_flags(define)
     serve = (
         (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
         (flags.DEFINE_integer, "port", 8000, "where to listen; 0: a free one."),
@@ -84,6 +85,15 @@ def define_flags() -> flags.FlagValues:
     for add, name, default, about in serve:
         add(name, default, f"serve: {about}", **define)
     return values
+
+
+def _define_host_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "train, evaluate: host:port of process 0, of several processes."
+    flags.DEFINE_string("coordinator", "", about, **define)
+    about = "train, evaluate: how many; 0: as SLURM, Open MPI or Kubernetes tell, else 1."
+    flags.DEFINE_integer("processes", 0, about, lower_bound=0, **define)
+    about = "train, evaluate: which this is, from 0; -1: as those tell."
+    flags.DEFINE_integer("process", -1, about, lower_bound=-1, **define)
 
 
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
@@ -194,6 +204,13 @@ def _refuse_flags_of_other_modes(values: flags.FlagValues) -> None:
 def find_job(values: flags.FlagValues) -> Callable[[], None]:
     """What the flags ask for; the heavy imports wait until the flags are known to be right."""
     config, folder = values.config, values.workdir
+    if values.mode in ("train", "evaluate"):
+        hosts.connect(values.coordinator, values.processes, values.process)
+    elif values.coordinator or values.processes > 1 or values.process > 0:
+        raise UserError(
+            f"--mode={values.mode} is done by one process: leave out --coordinator, --processes "
+            "and --process"
+        )
     if values.mode == "predict":  # which may go without jax
         from jaxvision.predict import predict_files
 
@@ -240,12 +257,15 @@ def main(argv: list[str]) -> int:
         if __name__ == "__main__":  # imports are over; in them an exception would not come through
             failures.listen()
         job()
+        hosts.disconnect()
     except SystemExit as stop:  # training was stopped, and has said so
+        hosts.disconnect()
         return stop.code
     except failures.KNOWN as error:
-        code, line = failures.told(error)
+        code, line = hosts.failed(error, failures.told)
         if __name__ == "__main__":
             failures.last_word(line)
+            hosts.exit_now(code)
         else:
             print(line, file=sys.stderr)
         return code

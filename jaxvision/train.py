@@ -4,22 +4,22 @@ import collections
 import contextlib
 import functools
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import logs, wandb_log
+from jaxvision import hosts, logs, wandb_log
 from jaxvision import workdir as workdir_lib
 from jaxvision.config.saved import with_absolute_paths
 from jaxvision.console import say
 from jaxvision.errors import UserError
+from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
-from jaxvision.sharding import batch_sharding, make_mesh, replicated
-from jaxvision.training import divergence
+from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
+from jaxvision.training import divergence, stopping
 from jaxvision.training.finish import finish, say_results
 from jaxvision.training.run import Run, check_ahead, make_optimizer, prepare, start
 from jaxvision.training.train_state import TrainState, make_train_step, run_steps
@@ -38,12 +38,14 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     config = with_absolute_paths(config)
     with workdir_lib.lock(workdir):
-        begun = workdir_lib.check_same_run(config, workdir)
-        if workdir_lib.has_finished(config, workdir):
+        workdir_lib.check_same_config(config)
+        begun = hosts.from_first(lambda: workdir_lib.check_same_run(config, workdir))
+        if hosts.from_first(lambda: workdir_lib.has_finished(config, workdir)):
             return say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
         check_ahead(config, fresh=not begun)
         dataset = loader.load_dataset(config)
+        check_same_data(dataset)
         logs.describe_data(dataset)
         if "train" not in dataset.splits:
             raise UserError(
@@ -51,20 +53,27 @@ def train(config: ConfigDict, workdir: str) -> None:
             )
         run = prepare(config, workdir, dataset, mesh)
         state, notes = start(run)
-        workdir_lib.begin(config, workdir)
-        step = int(state.step)
-        wandb = wandb_log.start(config, workdir)
-        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
-        with contextlib.closing(log):
-            notes = _loop(run, state, notes, log)
+        with contextlib.closing(_begin(run, int(state.step))) as log:
+            _loop(run, state, notes, log)
             finish(run, log)
-            workdir_lib.note_finished(config, workdir)
+            if hosts.first():
+                workdir_lib.note_finished(config, workdir)
 
 
-def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
-    """Returns advance(state, step, count) -> (state, bad_step): trains on `count` batches.
+def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
+    """Writes the config; the log of a run that goes on after `step`."""
+    if not hosts.first():
+        return logs.NoLog()
+    workdir_lib.begin(run.config, run.workdir)
+    wandb = wandb_log.start(run.config, run.workdir)
+    return logs.RunLog(run.workdir, run.total_steps, run.config.batch_size, step, wandb)
 
-    The returned `bad_step` is a copy that outlives the state, which the next call consumes.
+
+def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int] = ()) -> Callable:
+    """Returns advance(state, step, count) -> (state, token): trains on `count` batches.
+
+    The token, for `stopping.read`, is an array that outlives the state, which the next call
+    consumes: the first bad step, and a signal that one of several processes received.
     """
     config = run.config
     train_step = make_train_step(
@@ -74,23 +83,26 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
         config.train.ema_decay,
         config.train.accumulate_steps,
     )
-    sharding = replicated(run.mesh)
-    jit = functools.partial(jax.jit, out_shardings=sharding)
+    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
+    received = stopping.make_flags(run.mesh, signals)
     size = len(feed.split.names)
     if feed.arrays is None:
         batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
         step_once = jit(
-            lambda state, batch: _with_token(train_step(state, batch)), donate_argnums=0
+            lambda state, batch, flags: _with_token(train_step(state, batch), flags),
+            donate_argnums=0,
         )
 
         def advance(state, step, count):
             for _ in range(count):
-                state, token = step_once(state, next(batches))
+                state, token = step_once(state, next(batches), received())
             return state, token
 
         return advance
     step_many = jit(
-        lambda data, state, rows: _with_token(run_steps(train_step, data, state, rows)),
+        lambda data, state, rows, flags: _with_token(
+            run_steps(train_step, feed.take, data, state, rows), flags
+        ),
         donate_argnums=1,
     )
 
@@ -98,14 +110,14 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
         rows = loader.train_rows(
             step, count, config.batch_size, config.seed, size, feed.split.weights
         )
-        rows = jax.device_put(rows, batch_sharding(run.mesh, axis=1))
-        return step_many(feed.arrays, state, rows)
+        rows = put(rows, batch_sharding(run.mesh, axis=1))
+        return step_many(feed.arrays, state, rows, received())
 
     return advance
 
 
-def _with_token(state):
-    return state, state.bad_step
+def _with_token(state, flags):
+    return state, stopping.token(state.bad_step, flags)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -119,20 +131,19 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
     config = run.config
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
-    where = "resident on the device" if feed.arrays is not None else "streaming"
-    say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
+    say(f"training data: {feed.where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = condensed(run, feed, state)
-    advance = make_advance(run, feed, int(state.step))
     check = functools.partial(_check_finite, run, feed)
     with contextlib.ExitStack() as opened:
         validate = make_validate(run, state, opened)
         # Before, there was nothing that would have to be saved.
-        stopped = opened.enter_context(_signals())
-        return _steps(run, state, notes, log, (advance, validate, check), stopped)
+        received = opened.enter_context(stopping.signals())
+        advance = make_advance(run, feed, int(state.step), received)
+        return _steps(run, state, notes, log, (advance, validate, check), received)
 
 
-def _steps(run, state, notes, log, functions, stopped) -> dict:
-    """The steps of `_loop`; `stopped` holds the signals that came."""
+def _steps(run, state, notes, log, functions, received) -> dict:
+    """The steps of `_loop`; `received` holds the signals that came to this process."""
     config, step = run.config, int(state.step)
     advance, validate, check_finite = functions
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
@@ -143,7 +154,7 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
         "save": config.checkpoint.every_steps or run.total_steps,
     }
     every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling = collections.deque(), time.perf_counter()
+    tokens, compiling, stop = collections.deque(), time.perf_counter(), 0
     while step < run.total_steps and not _early(run, notes, step):
         next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
         count = per_call if next_event - step >= per_call else 1
@@ -157,11 +168,13 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
             log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
         if len(tokens) > CALLS_AHEAD:
-            check_finite(int(tokens.popleft()))
+            bad_step, stop = stopping.read(tokens.popleft(), received)
+            check_finite(bad_step)
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
-        if not due and not stopped:
+        if not due and not stop:
             continue
-        check_finite(int(token))
+        bad_step, stop = stopping.read(token, received)
+        check_finite(bad_step)
         tokens.clear()
         if "log" in due:
             values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
@@ -172,10 +185,10 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
             log.pause_clock()
             notes, score = validate(state, step, notes, log)
             state = state.replace(opt_state=observe(state.opt_state, score))
-        if due & {"eval", "save"} or stopped:
+        if due & {"eval", "save"} or stop:
             run.checkpoints.save(step, state, notes, score)
-        if stopped:
-            _stop(run, step, stopped[0])
+        if stop:
+            _stop(run, step, stop)
     return notes
 
 
@@ -201,29 +214,6 @@ def _early(run: Run, notes: dict, step: int) -> bool:
         f"early stop: no better {run.config.checkpoint.best_metric} since step {notes['best_step']}"
     )
     return True
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
-
-    Where this is not the main thread, signals are another's business.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    received = []
-
-    def remember(number, frame):
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _stop(run: Run, step: int, number: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxvision import hosts
 from jaxvision.cache import cache_dir
 from jaxvision.config.check import flatten
 from jaxvision.config.saved import over_defaults, with_absolute_paths
@@ -148,6 +149,23 @@ def check_same_run(config: ConfigDict, workdir: str) -> bool:
     return path.exists()
 
 
+def check_same_config(config: ConfigDict) -> None:
+    """Checks that all processes were begun with one config; where their data lie may differ.
+
+    Raises:
+      UserError: they were not.
+    """
+    told = [json.loads(text) for text in hosts.gather(json.dumps(config.to_dict()))]
+    for i, other in enumerate(told):
+        differing = [d for d in _differences(told[0], other) if not d.startswith("data.path:")]
+        if differing:
+            told_of = differing[0].replace(" then,", f" in {hosts.name(0)},")
+            raise UserError(
+                f"{hosts.name(i)} has another config ({told_of.removesuffix(' now')} in it): give "
+                "the same arguments on every host"
+            )
+
+
 def has_finished(config: ConfigDict, workdir: str) -> bool:
     """Whether the run was trained, tested and drawn for as long as `config` says."""
     folder = Path(workdir)
@@ -207,8 +225,13 @@ def lock(workdir: str) -> Iterator[None]:
     A folder that was made for a run which then could not begin is removed again.
 
     Raises:
-      UserError: another live process trains here, or the folder cannot be made.
+      UserError: another live process trains here, the folder cannot be made, or not all processes
+        of this program see it.
     """
+    if not hosts.first():  # process 0 holds it for all
+        hosts.check_shared(workdir)
+        yield
+        return
     folder = Path(workdir)
     made = not folder.exists()
     try:
@@ -229,6 +252,7 @@ def lock(workdir: str) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         try:
+            hosts.check_shared(workdir)
             yield
         finally:
             if made and not (folder / "config.json").exists():

@@ -19,25 +19,34 @@ QUIET_TRACKER = "ignore:resource_tracker"
 
 
 def host_batches(
-    read: Callable, row_of: Callable, batch_size: int, steps: range, workers: int, endless: bool
+    read: Callable,
+    row_of: Callable,
+    batch_size: int,
+    own: range,
+    steps: range,
+    workers: int,
+    endless: bool,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Batches of rows `row_of(step * batch_size)` and on; closed, it ends threads and processes.
 
     Args:
       read: row -> {name: array}.
       row_of: position -> row.
-      batch_size: rows a batch.
+      batch_size: rows a batch, of all processes.
+      own: places in a batch that are this process'; the others are not decoded here.
       steps: consecutive.
       workers: decoding processes; 0 decodes in threads.
       endless: begins again after the last step, with the same processes.
     """
     import grain
 
-    read = functools.partial(_read_position, read=read, row_of=row_of)
+    read = functools.partial(
+        _read_position, read=read, row_of=row_of, own=own, batch_size=batch_size
+    )
     # Batches, not examples, are what threads and processes work on: grain deals elements out to
     # its workers in turn, so only whole batches stay the same however many workers there are.
-    batches = grain.MapDataset.range(steps.start * batch_size, steps.stop * batch_size).map(read)
-    batches = batches.batch(batch_size)
+    batches = grain.MapDataset.range(steps.start * len(own), steps.stop * len(own)).map(read)
+    batches = batches.batch(len(own))
     if endless:
         batches = batches.repeat(reseed_each_epoch=False)
     threads = 1 if workers else cpu_threads()
@@ -61,8 +70,12 @@ def _end_with_parent(index: int, count: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str, np.ndarray]:
-    return read(row_of(int(position)))
+def _read_position(
+    position: int, read: Callable, row_of: Callable, own: range, batch_size: int
+) -> dict[str, np.ndarray]:
+    """The example at a position among those of this process: its rows `own` of each batch."""
+    batch, place = divmod(int(position), len(own))
+    return read(row_of(batch * batch_size + own[place]))
 
 
 def _without_interrupts(batches: Iterator[Any]) -> Iterator[Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate
+from jaxvision import evaluate, hosts
 from jaxvision.console import headline, say, table
 from jaxvision.input_pipeline import loader
-from jaxvision.sharding import replicated
+from jaxvision.sharding import local, replicated
 from jaxvision.training import optimizers
 from jaxvision.training.run import Run
 from jaxvision.training.train_state import TrainState, eval_variables
@@ -37,7 +37,7 @@ def make_validate(run: Run, state: TrainState, opened: contextlib.ExitStack) -> 
         return lambda state, step, notes, log: (notes, None)
     config, report = run.config, run.task.report
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    rows = evaluate.figure_rows(feed, config.eval.figure_rows)
+    rows = evaluate.figure_rows(feed, config.eval.figure_rows) if hosts.first() else {}
     feed = condensed(run, feed, state)
     size = evaluate.batch_size(config)
     rounds = opened.enter_context(contextlib.closing(loader.EvalRounds(feed, size)))
@@ -45,6 +45,9 @@ def make_validate(run: Run, state: TrainState, opened: contextlib.ExitStack) -> 
     def validate(state, step, notes, log):
         variables = eval_variables(state, config.train.ema_decay)
         measured = evaluate.measure(run.metrics, variables, feed, size, config.seed, rounds)
+        return hosts.from_first(lambda: judge(local(variables), measured, step, notes, log))
+
+    def judge(variables, measured, step, notes, log):
         fitted = report.fit(measured)
         values = report.metrics(measured, fitted)
         notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline import loader, resident
 from jaxvision.sharding import make_mesh
 from tests.tiny import tiny_config
 
@@ -71,7 +71,7 @@ def test_every_round_of_evaluation_sees_every_row_once(resident, workers):
 
 def test_decoded_data_is_reused(cache_folder, monkeypatch):
     first = np.asarray(feed_of("true").arrays["image"])
-    monkeypatch.setattr(loader, "threaded", None)  # decoding again would fail
+    monkeypatch.setattr(resident, "threaded", None)  # decoding again would fail
     np.testing.assert_array_equal(feed_of("true").arrays["image"], first)
     assert list((cache_folder / "decoded").iterdir())
 
