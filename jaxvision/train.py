@@ -27,8 +27,11 @@ from jaxvision.training.validation import condensed, make_observe, make_validate
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
 
 
-def train(config: ConfigDict, workdir: str) -> None:
+def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
     """Trains in `workdir` until the config's end; continues from the newest checkpoint there.
+
+    Args:
+      test: judge the test split at the end; without, the same call with it does so later.
 
     Raises:
       UserError: config or data cannot work; the workdir is in use or holds another run.
@@ -37,7 +40,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     with workdir_lib.lock(workdir):
         begun = workdir_lib.check_same_run(config, workdir)
-        if workdir_lib.has_finished(config, workdir):
+        if workdir_lib.has_finished(config, workdir, test):
             return say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
         check_ahead(config, fresh=not begun)
@@ -55,8 +58,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
         with contextlib.closing(log):
             notes = _loop(run, state, notes, log)
-            finish(run, log)
-            workdir_lib.note_finished(config, workdir)
+            finish(run, log, test)
+            workdir_lib.note_finished(config, workdir, test)
 
 
 def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
