@@ -16,7 +16,7 @@ TRIALS = 20
 HELP = """\
 Searches the fields of a config for the best values: every trial is a main.py of its own.
 
-  python -m jaxvision.sweep --config=configs/rat.py --workdir=workdir/sweep --trials=20 --workers=2 \\
+  python -m jaxvision.sweep --config=configs/rat.py --workdir=workdir/sweep --workers=2 \\
       --search.optimizer.learning_rate=log:1e-4:1e-2 --search.model.name=choice:heatmap,coordinate
 
 The same command again goes on, also after a crash; on further hosts with the same folder, or the

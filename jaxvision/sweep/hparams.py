@@ -1,4 +1,4 @@
-"""The study in TensorBoard's HParams (extra [tf], or tensorboard alone: no TensorFlow is needed)."""
+"""The study in TensorBoard's HParams; needs tensorboard, of the extra [tf], and no TensorFlow."""
 
 import time
 from collections.abc import Sequence

@@ -104,8 +104,8 @@ def write_best(path: Path, study: optuna.Study, plan: Plan) -> None:
     lines = [
         f"# trial {best.number}: val/{plan.metric} {best.value:.6g}; trained anew:",
         best_command(study, plan),
-        "# or as it was trained, judged on the test split, which no trial has read:",
-        *judge,
+        "# as it was trained, judged on the test split, which no trial has read:",
+        *(f"# {line}" for line in judge),
     ]
     _write(path, "\n".join(lines) + "\n")
 

@@ -27,9 +27,7 @@ def finish(run: Run, log: logs.RunLog, test: bool) -> None:
     if "val" in run.dataset.splits and run.config.eval.figure_rows:
         _draw_highlights(run, trained, size, log)
     if not test:
-        say(
-            "test: left unread; the same command without --test=false, or --mode=evaluate, reads it"
-        )
+        say("test: left unread; --mode=evaluate, or this command without --test=false, reads it")
     else:
         _finish_on_test(run, trained, size, log)
     say_results(run.workdir, "results")
