@@ -19,7 +19,7 @@ from jaxvision.sweep.space import arguments
 
 SCORES, HOPELESS, OUTCOME, SECONDS = "scores", "hopeless", "outcome", "seconds"
 FAILED = "failed"  # further keys of what a trial is noted with
-GRACE = 300.0  # seconds that a process has to save after SIGTERM
+GRACE = 300.0  # seconds that a process has to save after it was told to stop
 
 
 class Plan(NamedTuple):
@@ -105,10 +105,14 @@ class Running:
             self.process.kill()
         return None
 
-    def stop(self) -> None:
-        """Asks the process to save and end."""
+    def stop(self, by: int = signal.SIGINT) -> None:
+        """Asks the process to save and end.
+
+        A sweep that ends does so by SIGINT: schedulers send SIGTERM to every process of a job, and
+        a second one would end training before it has saved.
+        """
         if self.process is not None and not self.told_at:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(by)
             self.told_at = time.monotonic()
 
     def wait(self) -> None:
@@ -155,7 +159,7 @@ class Running:
                 self.hopeless = f"after {number} validations, the best {best[number - 1]:.4g}"
                 # Before the signal: if this runner is killed now, the next one knows.
                 self.trial.set_user_attr(HOPELESS, self.hopeless)
-                return self.stop()
+                return self.stop(signal.SIGTERM)
 
     def _ended(self, code: int) -> Outcome | None:
         if self.hopeless:
