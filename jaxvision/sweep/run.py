@@ -47,8 +47,12 @@ def run_sweep(command: Command, stopped: list[int]) -> int:
     _say_begin(plan, study, trials, len(workers))
     write = functools.partial(report.write, study, plan, space)
     sweep = loop.Sweep(plan, config, space, study, trials, workers, write)
-    with contextlib.closing(Runner(study, plan.folder)) as runner:
-        loop.work(sweep, runner, stopped)
+    try:
+        with contextlib.closing(Runner(study, plan.folder)) as runner:
+            loop.work(sweep, runner, stopped)
+    except optuna.exceptions.StorageInternalError as error:
+        told = str(error.__cause__ or error).strip().splitlines()[0]
+        raise UserError(f"the study's database fails ({told}); the same command goes on") from error
     write()
     if stopped:
         say(
@@ -108,8 +112,7 @@ def _trials(command: Command, space: Space) -> int:
     """How many there shall be."""
     if not space.is_grid():
         return command.trials or TRIALS
-    points = len(space.points())
-    return min(command.trials or points, points)
+    return min(command.trials or space.points(), space.points())
 
 
 def _say_begin(plan: Plan, study: optuna.Study, trials: int, workers: int) -> None:

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import itertools
+import math
 import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -40,11 +41,9 @@ class Space(NamedTuple):
     grid: dict[str, tuple]
     own: dict[str, Any]
 
-    def points(self) -> list[dict[str, Any]]:
-        """All combinations of the grid's values; one empty one without a grid."""
-        return [
-            dict(zip(self.grid, v, strict=True)) for v in itertools.product(*self.grid.values())
-        ]
+    def points(self) -> int:
+        """How many combinations the grid's values have; 1 without a grid."""
+        return math.prod(map(len, self.grid.values()))
 
     def is_grid(self) -> bool:
         """Whether there is nothing to search beside the grid."""
@@ -55,8 +54,11 @@ class Space(NamedTuple):
 
         In the first trial also the config's own values.
         """
-        points = self.points()
-        return {**(self.own if number == 0 else {}), **points[number % len(points)]}
+        point, rest = {}, number
+        for name, values in self.grid.items():
+            rest, place = divmod(rest, len(values))
+            point[name] = values[place]
+        return {**(self.own if number == 0 else {}), **point}
 
 
 def parse(specs: Mapping[str, str], config: ConfigDict) -> Space:
@@ -220,10 +222,7 @@ def check_combinations(space: Space, config: ConfigDict) -> str:
       UserError: a value cannot be with any of the others.
     """
     ends = {path: _ends(distribution) for path, distribution in space.distributions.items()}
-    count = 1
-    for values in ends.values():
-        count *= len(values)
-    if count <= COMBINATIONS:
+    if math.prod(map(len, ends.values())) <= COMBINATIONS:
         tried = list(itertools.product(*ends.values()))
     else:
         rng = random.Random(0)

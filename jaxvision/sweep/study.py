@@ -37,8 +37,8 @@ def open_study(
     """The study of a folder, begun where there is none.
 
     Args:
-      folder: of the sweep; its name is the study's.
-      address: of a database, as 'postgresql://...'; '': the journal file in the folder.
+      folder: of the sweep; its name is the study's in a database.
+      address: of the database, as 'postgresql://...'; '': the journal file in the folder.
       direction: 'minimize' or 'maximize'.
       space, seed: what the values of a trial follow from.
       pruner: of `make_pruner`.
@@ -56,7 +56,8 @@ def open_study(
         storage = RDBStorage(address) if address else _open_journal(journal)
         return optuna.create_study(
             storage=storage,
-            study_name=folder.resolve().name,
+            # A folder may be renamed; in a database there may be other sweeps.
+            study_name=folder.resolve().name if address else "sweep",
             direction=direction,
             sampler=Sampler(space, seed),
             pruner=make_pruner(pruner),
