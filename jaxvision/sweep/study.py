@@ -19,6 +19,7 @@ from jaxvision.sweep.sampler import Sampler, make_pruner, suggest
 from jaxvision.sweep.space import Space
 
 JOURNAL = "study.journal"
+LOCK_LEFT = 10  # seconds after which the lock of the journal is from a runner that was killed
 SETTLING = 3.0  # seconds in which two hosts that take the same trial see each other
 _IDENTITY = "sweep"
 OWNER, PASSED_OVER = "runner", "passed over"  # keys of what a trial is noted with
@@ -69,7 +70,8 @@ def open_study(
 
 
 def _open_journal(path: Path) -> JournalStorage:
-    lock = JournalFileOpenLock(str(path))
+    # Not flock, which some shared file systems have for each host alone.
+    lock = JournalFileOpenLock(str(path), grace_period=LOCK_LEFT)
     if path.exists():
         lock.acquire()
         try:

@@ -52,7 +52,7 @@ def table(workdir):
         return {int(row["trial"]): row for row in csv.DictReader(file)}
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     """Returns what `condition()` gives once that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

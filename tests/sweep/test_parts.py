@@ -4,8 +4,7 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
+import threading
 
 import pytest
 
@@ -68,18 +67,15 @@ def test_one_process_a_workdir(monkeypatch, tmp_path):
 def test_a_run_is_started_again_where_it_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "MAIN", fakes.HERE / "fake_main.py")
     monkeypatch.setenv("FAKE_PAUSE", "0.2")
-    killer = f"""
-import os, signal, sys
-sys.path.insert(0, {str(fakes.ROOT)!r})
-from pathlib import Path
-from tests.sweep import fakes
-folder = Path({str(tmp_path)!r})
-fakes.wait_for(lambda: len(fakes.steps(folder)) == 2)
-os.kill(int((folder / "at_work").read_text()), signal.SIGKILL)
-"""
-    other = subprocess.Popen([sys.executable, "-c", killer])
+
+    def kill_it_once():
+        fakes.wait_for(lambda: len(fakes.steps(tmp_path)) == 2)
+        os.kill(int((tmp_path / "at_work").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_it_once)
+    killer.start()
     processes.run(tmp_path, ARGUMENTS)
-    assert other.wait() == 0
+    killer.join()
     steps = (tmp_path / "steps.txt").read_text().splitlines()
     assert [line.split()[0] for line in steps] == ["1", "2", "3", "4"]
     assert len({line.split()[1] for line in steps}) == 2
