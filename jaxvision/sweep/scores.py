@@ -13,14 +13,14 @@ def validations(workdir: Path, metric: str) -> list[float]:
       metric: without 'val/'.
     """
     try:
-        lines = (workdir / "metrics.jsonl").read_bytes().split(b"\n")[:-1]  # the last is cut off
+        lines = (workdir / "metrics.jsonl").read_bytes().splitlines()
     except OSError:
         return []
     found = {}
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:  # a kill cut it short; the resumed run writes it again
+        except ValueError:  # half written, or cut short by a kill, after which it comes again
             continue
         if f"val/{metric}" in record:
             value = record[f"val/{metric}"]
