@@ -31,7 +31,7 @@ same --storage, it joins. Every argument is --name=value:
                            Default: one a GPU; 1 without
   --seeds=N                runs of each trial; their mean counts. Default: 1
   --prune=RULE             median | hyperband | none: when a trial is stopped early. Default: median
-  --storage=ADDRESS        of a database, as postgresql://user@host/name.
+  --storage=ADDRESS        of a database, as postgresql+psycopg://user@host/name.
                            Default: a journal file in the folder
 
 docs/sweeps.md has more.
