@@ -11,10 +11,10 @@ from jaxvision.sweep import command
 
 def main(argv: Sequence[str]) -> int:
     """Runs and returns the exit code, which docs/troubleshooting.md lists."""
-    if command.wants_help(argv):
-        print(command.HELP)
-        return 0
     try:
+        if command.wants_help(argv):
+            print(command.HELP, flush=True)
+            return 0
         asked = command.parse(argv)
         from jaxvision.sweep.run import run_sweep  # and Optuna, which may not be installed
 
