@@ -6,6 +6,7 @@ Jax and the data then take no memory for as long as the sweep lasts.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ def check_metric(config_arguments: Sequence[str]) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
+    if done.returncode in (failures.INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"the check ended with {done.returncode}"]
         raise UserError(lines[-1].removeprefix("error: "))

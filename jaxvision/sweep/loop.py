@@ -54,7 +54,7 @@ def work(sweep: Sweep, runner: Runner, stopped: list[int]) -> None:
     running: list[Running | None] = [None] * len(sweep.workers)
     # What had failed before this command is tried once more by it.
     again = {t.number for t in study_lib.counted(sweep.study) if t.user_attrs.get(FAILED)}
-    looked = -LOOK
+    looked, waiting = -LOOK, False
     try:
         while not stopped:
             _keep_alive(sweep, runner, running)
@@ -65,8 +65,12 @@ def work(sweep: Sweep, runner: Runner, stopped: list[int]) -> None:
                     _ended(sweep, trial, outcome)
             if None in running and time.monotonic() - looked > LOOK:
                 looked = time.monotonic()
-                if not _fill(sweep, runner, running, again) and not any(running):
+                left = _fill(sweep, runner, running, again)
+                if not left and not any(running):
                     return
+                if not any(running) and not waiting:
+                    waiting = True
+                    say("waiting for a sign of the runners of other hosts, two minutes at most")
             elif None in running:
                 _fill_new(sweep, runner, running)
             time.sleep(POLL)

@@ -16,14 +16,16 @@ def validations(workdir: Path, metric: str) -> list[float]:
         lines = (workdir / "metrics.jsonl").read_bytes().splitlines()
     except OSError:
         return []
-    found = {}
+    found, name = {}, f"val/{metric}"
     for line in lines:
+        if name.encode() not in line:  # most are of training, and many
+            continue
         try:
             record = json.loads(line)
         except ValueError:  # half written, or cut short by a kill, after which it comes again
             continue
-        if f"val/{metric}" in record:
-            value = record[f"val/{metric}"]
+        if name in record:
+            value = record[name]
             found[record["step"]] = math.nan if value is None else float(value)
     return [found[step] for step in sorted(found)]
 
