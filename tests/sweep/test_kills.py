@@ -40,8 +40,8 @@ def check_all_is_there_once(workdir):
     assert not [*workdir.glob("trials/*/overlap.txt")]
 
 
-def finish(workdir):
-    done = fakes.launch(workdir, *ARGUMENTS, **SLOW)
+def finish(workdir, **environment):
+    done = fakes.launch(workdir, *ARGUMENTS, **SLOW, **environment)
     out, _ = done.communicate(timeout=60)
     assert done.returncode == 0, out
     return out
@@ -142,3 +142,23 @@ def test_two_runners_share_the_trials(tmp_path):
     assert [runner.returncode for runner in both] == [0, 0], told
     check_all_is_there_once(workdir)
     assert [out.count(" of 4: ") for out in told] == [2, 2]
+
+
+def test_the_trials_of_a_host_that_is_gone_go_on_elsewhere(tmp_path):
+    workdir = tmp_path / "sweep"
+    runner = fakes.launch(workdir, *ARGUMENTS, **SLOW, FAKE_HOST="a")
+    under_way(workdir)
+    kill(runner.pid)
+    runner.wait()
+    out = finish(workdir, FAKE_HOST="b")
+    assert "trial 0 goes on" in out and "trial 1 goes on" in out
+    check_all_is_there_once(workdir)
+
+
+def test_hosts_let_each_other_be(tmp_path):
+    workdir = tmp_path / "sweep"
+    hosts = [fakes.launch(workdir, *ARGUMENTS, **SLOW, FAKE_HOST=name) for name in "ab"]
+    told = [runner.communicate(timeout=60)[0] for runner in hosts]
+    assert [runner.returncode for runner in hosts] == [0, 0], told
+    assert not any("goes on in" in out or "taken it over" in out for out in told), told
+    check_all_is_there_once(workdir)
