@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxvision import failures, hosts, workdir
+from jaxvision.config.arguments import as_user_errors
 from jaxvision.config.check import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
@@ -62,6 +63,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_enum("mode", "train", list(MODES), "The job.", **define)
     splits = ["train", "val", "test", "all"]
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
+    about = "train: judge the test split at the end; false leaves it, and films of it, for later."
+    flags.DEFINE_bool("test", True, about, **define)
     flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
     flags.DEFINE_integer(
         "step",
@@ -133,7 +136,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
     """
     define = {"flag_values": values, "sys_argv": argv}
     argv = define["sys_argv"] = _last_of_each(argv)
-    try:
+    with as_user_errors():
         values(argv, known_only=True)
         _expand_home(values)
         _refuse_flags_of_other_modes(values)
@@ -152,18 +155,6 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
         rest = values(argv)
         _expand_home(values)
         values.config.lock()
-    except flags.Error as error:
-        # Of a config file that raises, the message is a traceback, and its last line tells.
-        told = str(error).strip().splitlines()[-1]
-        if "get_config() takes 0 positional" in told:
-            told = "--config: this file has no variants; leave out the colon and what follows it"
-        raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
-    except UserError:
-        raise
-    except Exception as error:  # a config file is a program, and may raise anything
-        reason = error.args[0] if error.args else error  # the text, or the error that has it
-        reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
     check(values.config)
@@ -231,7 +222,7 @@ def find_job(values: flags.FlagValues) -> Callable[[], None]:
     if values.mode == "train":
         from jaxvision.train import train
 
-        return lambda: train(config, folder)
+        return lambda: train(config, folder, values.test)
     if values.mode == "export":
         from jaxvision.export.write import Options, export_model
 

@@ -18,6 +18,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openskill": "votes",
+    "optuna": "sweep",
     "rasterio": "geo",
     "shapely": "geo",
     "tensorflow": "tf",

@@ -28,8 +28,11 @@ from jaxvision.training.validation import condensed, make_observe, make_validate
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
 
 
-def train(config: ConfigDict, workdir: str) -> None:
+def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
     """Trains in `workdir` until the config's end; continues from the newest checkpoint there.
+
+    Args:
+      test: judge the test split at the end; without, the same call with it does so later.
 
     Raises:
       UserError: config or data cannot work; the workdir is in use or holds another run.
@@ -40,7 +43,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     with workdir_lib.lock(workdir):
         workdir_lib.check_same_config(config)
         begun = hosts.from_first(lambda: workdir_lib.check_same_run(config, workdir))
-        if hosts.from_first(lambda: workdir_lib.has_finished(config, workdir)):
+        if hosts.from_first(lambda: workdir_lib.has_finished(config, workdir, test)):
             return say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
         check_ahead(config, fresh=not begun)
@@ -55,9 +58,9 @@ def train(config: ConfigDict, workdir: str) -> None:
         state, notes = start(run)
         with contextlib.closing(_begin(run, int(state.step))) as log:
             _loop(run, state, notes, log)
-            finish(run, log)
+            finish(run, log, test)
             if hosts.first():
-                workdir_lib.note_finished(config, workdir)
+                workdir_lib.note_finished(config, workdir, test)
 
 
 def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:

@@ -166,19 +166,22 @@ def check_same_config(config: ConfigDict) -> None:
             )
 
 
-def has_finished(config: ConfigDict, workdir: str) -> bool:
-    """Whether the run was trained, tested and drawn for as long as `config` says."""
+def has_finished(config: ConfigDict, workdir: str, test: bool) -> bool:
+    """Whether the run was trained, drawn and (`test`) tested for as long as `config` says."""
     folder = Path(workdir)
     try:
-        length = json.loads((folder / FINISHED).read_text())
-    except (OSError, ValueError):
+        noted = dict(json.loads((folder / FINISHED).read_text()))
+    except (OSError, ValueError, TypeError):
         return False
-    return length == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
+    if not noted.pop("test", True) and test:
+        return False
+    return noted == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
 
 
-def note_finished(config: ConfigDict, workdir: str) -> None:
-    """Remembers for `has_finished` that all was done."""
-    write_json(Path(workdir) / FINISHED, _length(config))
+def note_finished(config: ConfigDict, workdir: str, test: bool) -> None:
+    """Remembers for `has_finished` that all was done, or all but the test."""
+    left = {} if test else {"test": False}
+    write_json(Path(workdir) / FINISHED, {**_length(config), **left})
 
 
 def _length(config: ConfigDict) -> dict[str, Any]:

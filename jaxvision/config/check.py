@@ -28,7 +28,7 @@ def check(config: ConfigDict) -> None:
     own, table = table_of(given)
     for path, value in given.items():
         if path in table:
-            _check_one(path, value, table[path])
+            check_value(path, value, table[path])
         elif not own and not (path.startswith("data.") and "." in str(given.get("data.reader"))):
             near = difflib.get_close_matches(path, table, n=1)
             raise UserError(
@@ -47,7 +47,7 @@ def check(config: ConfigDict) -> None:
 def table_of(given: dict[str, Any]) -> tuple[bool, dict[str, Field]]:
     """Whether a flat config is of a system of one's own, and its known fields."""
     task = given.get("task")
-    _check_one("task", task, fields.COMMON["task"])
+    check_value("task", task, fields.COMMON["task"])
     known = _names(fields.SYSTEMS)
     if task not in known and not ("." in task and _importable(task)):
         raise UserError(
@@ -68,7 +68,8 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_one(path: str, value: Any, field: Field) -> None:
+def check_value(path: str, value: Any, field: Field) -> None:
+    """Raises UserError where a field cannot have a value, with what it may be."""
     if value is None and field.none:
         return
     if field.many:

@@ -12,8 +12,11 @@ from jaxvision.training.run import Run
 from jaxvision.visualize.curves import learning_curves
 
 
-def finish(run: Run, log: logs.RunLog) -> None:
-    """Draws the curves and the worst rows, and judges the best checkpoint on the test split."""
+def finish(run: Run, log: logs.RunLog, test: bool) -> None:
+    """Draws the curves and the worst rows, and judges the best checkpoint on the test split.
+
+    Without `test` nothing reads that split.
+    """
     run.checkpoints.wait()
     trained = load_trained(run.config, run.workdir)
     size = evaluate.batch_size(run.config)
@@ -23,6 +26,14 @@ def finish(run: Run, log: logs.RunLog) -> None:
         log.figure(run.total_steps, "learning_curves", curves)
     if "val" in run.dataset.splits and run.config.eval.figure_rows:
         _draw_highlights(run, trained, size, log)
+    if not test:
+        say("test: left unread; --mode=evaluate, or this command without --test=false, reads it")
+    else:
+        _finish_on_test(run, trained, size, log)
+    say_results(run.workdir, "results")
+
+
+def _finish_on_test(run: Run, trained: Trained, size: int, log: logs.RunLog) -> None:
     if "test" in run.dataset.splits:
         _test(run, trained, size, log)
     else:
@@ -33,7 +44,6 @@ def finish(run: Run, log: logs.RunLog) -> None:
         figures = Path(run.workdir) / "figures"
         run.task.report.finish(apply, run.dataset, figures, trained.fitted)
     hosts.wait()
-    say_results(run.workdir, "results")
 
 
 def say_results(workdir: str, what: str) -> None:

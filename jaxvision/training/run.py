@@ -15,9 +15,10 @@ from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.exported import folder as exported_folder
+from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.models import encoder_options, encoders
-from jaxvision.sharding import local, of_first, put, replicated
+from jaxvision.sharding import local, make_mesh, of_first, put, replicated
 from jaxvision.task import Task
 from jaxvision.tasks import find_system, find_task
 from jaxvision.trained import trained_variables
@@ -169,7 +170,7 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
       UserError: no such metric; weights that cannot be had; a checkpoint of another run.
     """
     state = initial_state(run, make_optimizer(run))
-    _check_best_metric(run, state)
+    _check_best_metric(run, eval_variables(state, run.config.train.ema_decay))
     newest_first = hosts.from_first(run.checkpoints.steps)[::-1]
     if not newest_first:
         _describe(run, state)
@@ -212,7 +213,28 @@ def _describe(run: Run, state: TrainState) -> None:
     say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}){shared}")
 
 
-def _check_best_metric(run: Run, state: TrainState) -> None:
+def check_best_metric(config: ConfigDict) -> None:
+    """Checks, as training will, that data and model can be had and give `best_metric`.
+
+    Reads the data set, fetches and computes nothing.
+
+    Raises:
+      UserError: they cannot, or do not.
+    """
+    check_ahead(config, fresh=True)
+    mesh = make_mesh({"batch_size": config.batch_size})
+    run = prepare(config, "", loader.load_dataset(config), mesh)
+    if not config.checkpoint.best_metric or "val" not in run.dataset.splits:
+        raise UserError(
+            f"{run.dataset.source} has no val split, or checkpoint.best_metric is empty: trials "
+            "are compared by this metric of that split"
+        )
+    row = training_split(run.dataset).read(0)
+    batch = {name: np.stack([array]) for name, array in row.items()}
+    _check_best_metric(run, jax.eval_shape(run.task.model.init, jax.random.key(0), batch))
+
+
+def _check_best_metric(run: Run, variables: Any) -> None:
     best_metric = run.config.checkpoint.best_metric
     if "val" not in run.dataset.splits or not best_metric:
         missing = (
@@ -224,7 +246,7 @@ def _check_best_metric(run: Run, state: TrainState) -> None:
         return
     if best_metric in run.task.report.headline:  # as by default; the rest takes a second
         return
-    names = _metric_names(run, eval_variables(state, run.config.train.ema_decay))
+    names = _metric_names(run, variables)
     if best_metric not in names:
         raise UserError(
             f"checkpoint.best_metric={best_metric!r} is not a metric of task {run.config.task}: "

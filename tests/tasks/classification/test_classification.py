@@ -423,11 +423,8 @@ def test_the_table_of_variants_has_means_and_spreads(tmp_path):
         lines = [{"images_per_second": 90.0}, {"val/accuracy": val - 0.1}, {"val/accuracy": val}]
         (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
         (workdir / "evaluation.json").write_text(json.dumps({"metrics": {"accuracy": test}}))
-        (tmp_path / f"cnn4_{seed}.log").write_text("model: 1,234 parameters, 1,234 trained\n")
-    runs = [
-        fer_table.read_run(tmp_path / f"cnn4_{s}", tmp_path / f"cnn4_{s}.log", "accuracy")
-        for s in (0, 1)
-    ]
+        (workdir / "output.txt").write_text("model: 1,234 parameters, 1,234 trained\n")
+    runs = [fer_table.read_run(tmp_path / f"cnn4_{s}", "accuracy") for s in (0, 1)]
     row = fer_table.summary("cnn4", runs)
     assert row["val"] == pytest.approx(0.6) and row["test_sd"] == pytest.approx(0.1 * 2**0.5)
     fer_table.write_tables(tmp_path, [row], "accuracy")
