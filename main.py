@@ -22,7 +22,7 @@ from jaxvision.errors import UserError
 
 # The flags that mean something to each mode, beside workdir, mode and config.
 MODES = {
-    "train": (),
+    "train": ("test",),
     "evaluate": ("split", "step", "engine", "output"),
     "predict": ("input", "output", "step", "engine"),
     "export": ("output", "step", "weights_dtype", "onnx_weights", "notes"),
