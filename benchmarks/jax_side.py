@@ -13,9 +13,13 @@ from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
-from jaxvision.sharding import make_mesh, replicated, shard_batch
+from jaxvision.sharding import make_mesh, shard_batch
 from jaxvision.training.run import Run, make_optimizer, prepare
-from jaxvision.training.train_state import TrainState, eval_variables, make_train_step
+from jaxvision.training.train_state import (
+    TrainState,
+    create_state,
+    eval_variables,
+)
 
 
 def make_run(config: ConfigDict, workdir: str) -> Run:
@@ -34,27 +38,29 @@ def first_batch(run: Run) -> dict[str, np.ndarray]:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
+def state_shapes(run: Run) -> TrainState:
+    """The shapes of `initial_state`; nothing is run."""
+    batch, model = first_batch(run), run.task.model
+
+    def make():
+        variables = model.init(jax.random.key(0), batch)
+        return create_state(
+            model, make_optimizer(run), variables, batch, run.config.train.ema_decay
+        )
+
+    return jax.eval_shape(make)
+
+
 def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Contestant:
-    """Train steps, augmentation included, on one batch that stays on the device."""
-    config = run.config
-    step = jax.jit(
-        make_train_step(
-            run.task.model,
-            make_optimizer(run),
-            config.seed,
-            config.train.ema_decay,
-            config.train.accumulate_steps,
-        ),
-        donate_argnums=0,
-        out_shardings=replicated(run.mesh),
-    )
+    """Train steps on one batch that stays on the device."""
+    config, (step, _) = run.config, train.jitted_steps(run)
     state, batch = own_copy(state), shard_batch(run.mesh, batch)
 
     def go(images):
         nonlocal state
         count = math.ceil(images / config.batch_size)
         for _ in range(count):
-            state = step(state, batch)
+            state, _ = step(state, batch)
         jax.block_until_ready(state)
         return count * config.batch_size
 

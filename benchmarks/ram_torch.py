@@ -113,3 +113,26 @@ def make_train_step(model: RAM, config, batch: dict[str, np.ndarray]) -> Callabl
     loss_of = functools.partial(hybrid_loss, policy_weight=config.loss.policy_weight)
     truth = [batch["label"].astype(np.int64)]
     return torch_side.train_step(model, config, batch["image"], truth, loss_of)
+
+
+def make_predict(model: RAM, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
+    """Returns predict() -> probabilities [B, K] of uint8 images on the host.
+
+    The mean of `predict.rollouts` rollouts, as ours.
+    """
+
+    def finish(rolled):
+        return torch.stack([logits.softmax(-1) for logits, _, _ in rolled]).mean(0)
+
+    return torch_side.inference(Rollouts(model, config.predict.rollouts), config, images, finish)
+
+
+class Rollouts(nn.Module):
+    """Several rollouts of a RAM at the same images, one after another."""
+
+    def __init__(self, model: RAM, count: int):
+        super().__init__()
+        self.model, self.count = model, count
+
+    def forward(self, images):
+        return [self.model(images) for _ in range(self.count)]

@@ -64,22 +64,10 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
 
     The returned `bad_step` is a copy that outlives the state, which the next call consumes.
     """
-    config = run.config
-    train_step = make_train_step(
-        run.task.model,
-        make_optimizer(run),
-        config.seed,
-        config.train.ema_decay,
-        config.train.accumulate_steps,
-    )
-    sharding = replicated(run.mesh)
-    jit = functools.partial(jax.jit, out_shardings=sharding)
-    size = len(feed.split.names)
+    config, size = run.config, len(feed.split.names)
+    step_once, step_many = jitted_steps(run)
     if feed.arrays is None:
         batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
-        step_once = jit(
-            lambda state, batch: _with_token(train_step(state, batch)), donate_argnums=0
-        )
 
         def advance(state, step, count):
             for _ in range(count):
@@ -87,10 +75,6 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
             return state, token
 
         return advance
-    step_many = jit(
-        lambda data, state, rows: _with_token(run_steps(train_step, data, state, rows)),
-        donate_argnums=1,
-    )
 
     def advance(state, step, count):
         rows = loader.train_rows(
@@ -100,6 +84,31 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
         return step_many(feed.arrays, state, rows)
 
     return advance
+
+
+def jitted_steps(run: Run) -> tuple[Callable, Callable]:
+    """The programs of the loop, which consume the state; both give (state, bad_step).
+
+    Returns:
+      step_once: (state, batch).
+      step_many: (data, state, rows [K, B]), K steps through the resident data of a feed.
+    """
+    config = run.config
+    train_step = make_train_step(
+        run.task.model,
+        make_optimizer(run),
+        config.seed,
+        config.train.ema_decay,
+        config.train.accumulate_steps,
+    )
+    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
+    return (
+        jit(lambda state, batch: _with_token(train_step(state, batch)), donate_argnums=0),
+        jit(
+            lambda data, state, rows: _with_token(run_steps(train_step, data, state, rows)),
+            donate_argnums=1,
+        ),
+    )
 
 
 def _with_token(state):
