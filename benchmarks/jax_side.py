@@ -1,7 +1,9 @@
 """Our side of `benchmarks.throughput`: the step, the loop around it and inference, in images."""
 
 import collections
+import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
+from jaxvision.models import encoders, pretrained
 from jaxvision.sharding import make_mesh, shard_batch
 from jaxvision.training.run import Run, make_optimizer, prepare
 from jaxvision.training.train_state import (
@@ -112,6 +115,17 @@ def inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
         return count * len(images)
 
     return Contestant(go)
+
+
+def random_weights(config: ConfigDict, folder: Path) -> str:
+    """A file of random weights for a config's encoder, which may then be frozen: its path."""
+    name = config.model.encoder.name
+    model = encoders.make(name, num_classes=0)
+    init = jax.jit(functools.partial(model.init, train=False))
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    path = Path(folder) / f"{name}.safetensors"
+    pretrained.save(path, name, model, variables, "random, for a benchmark")
+    return str(path)
 
 
 def own_copy(state: TrainState) -> TrainState:

@@ -65,6 +65,8 @@ class RAM(nn.Module):
         super().__init__()
         if options.patches != 1 or options.core != "rnn" or options.head != "classifier":
             raise ValueError("the PyTorch RAM is a classifier of one scale with the ReLU core")
+        if options.first != "random":
+            raise ValueError("the PyTorch RAM looks at a random place first")
         what, where, both = options.widths
         self.options, self.retina = options, retina
         self.what = nn.Linear(options.size**2 * channels, what)
@@ -106,6 +108,16 @@ def hybrid_loss(rollout, labels, policy_weight):
     policy_loss = -(log_probs * (reward - baselines).detach()).sum(0).mean()
     baseline_loss = F.mse_loss(baselines, reward.expand_as(baselines))
     return F.cross_entropy(logits, labels) + baseline_loss + policy_weight * policy_loss
+
+
+def make_model(config, batch: dict[str, np.ndarray], retina: type = Vectorised) -> RAM:
+    """The counterpart of a config's RAM; as many classes as the batch's labels show.
+
+    Raises:
+      ValueError: the config's model is another kind.
+    """
+    classes = int(batch["label"].max()) + 1  # of 128 digits, every class is there
+    return RAM(config.model, classes, batch["image"].shape[-1], retina)
 
 
 def make_train_step(model: RAM, config, batch: dict[str, np.ndarray]) -> Callable[[], torch.Tensor]:
