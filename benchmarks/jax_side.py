@@ -74,7 +74,7 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     """What `train.py` does between two evaluations, data included.
 
     `make_advance` is the loop's own; around it the wait for the call before the last and the
-    reading of the sums at every log line, as in the loop. No file is written.
+    reading of the sums at every log line, a call late, as in the loop. No file is written.
     """
     config = ConfigDict(run.config.to_dict())
     config.data.resident = str(resident).lower()
@@ -87,14 +87,19 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     def go(images):
         nonlocal state, step
         calls, tokens = math.ceil(images / config.batch_size / per_call), collections.deque()
+        unread = None
         for _ in range(calls):
             state, token = advance(state, step, per_call)
             step += per_call
             tokens.append(token)
+            if unread:
+                jax.device_get(unread)
+                unread = None
             if len(tokens) > train.CALLS_AHEAD:
                 int(tokens.popleft())
             if step % config.log.every_steps < per_call:
-                jax.device_get(state.sums)
+                unread = state.sums
+                state = state.replace(sums=train.cleared(unread))
         jax.block_until_ready(state)
         return calls * per_call * config.batch_size
 

@@ -115,8 +115,9 @@ def _with_token(state):
     return state, state.bad_step
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _cleared(sums):
+@jax.jit
+def cleared(sums):
+    """The sums of the log at zero; the old ones stay."""
     # From the sums themselves, so that the result lies on the devices as they do: a constant would
     # not, and the step would be compiled again for it. Not times 0 alone: NaN would stay.
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
@@ -148,7 +149,7 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
         "save": config.checkpoint.every_steps or run.total_steps,
     }
     every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling = collections.deque(), time.perf_counter()
+    tokens, compiling, unwritten = collections.deque(), time.perf_counter(), None
     while step < run.total_steps and not _early(run, notes, step):
         next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
         count = per_call if next_event - step >= per_call else 1
@@ -160,17 +161,23 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
             say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
             compiling = None
         log.start_clock(step)
+        if unwritten:  # one call late: the device is at work while the host waits for the sums
+            check_finite(int(unwritten[1]))
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         if len(tokens) > CALLS_AHEAD:
             check_finite(int(tokens.popleft()))
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
-        if not due and not stopped:
+        if "log" in due:
+            unwritten = step, token, state.sums
+            state = state.replace(sums=cleared(state.sums))
+        if due <= {"log"} and not stopped:
             continue
         check_finite(int(token))
         tokens.clear()
-        if "log" in due:
-            values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
-            log.progress(step, values, step / run.steps_per_epoch)
-            state = state.replace(sums=_cleared(state.sums))
+        if unwritten:
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         score = None
         if "eval" in due:
             log.pause_clock()
@@ -181,6 +188,12 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
         if stopped:
             _stop(run, step, stopped[0])
     return notes
+
+
+def _write_sums(run: Run, log: logs.RunLog, step: int, token: jax.Array, sums: dict) -> None:
+    """The line of the training log for a step whose sums were taken from the state."""
+    values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in jax.device_get(sums).items()}
+    log.progress(step, values, step / run.steps_per_epoch)
 
 
 def _check_finite(run: Run, feed: loader.Feed, bad_step: int) -> None:

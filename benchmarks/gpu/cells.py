@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks import counterparts, hlo, jax_side
 from benchmarks.gpu import chips
 from benchmarks.gpu.systems import SYSTEMS
+from benchmarks.throughput import ratios
 from benchmarks.timing import Contestant, in_turn, medians
 from jaxvision import train
 from jaxvision.training.run import Run, initial_state, make_optimizer
@@ -27,16 +28,6 @@ OURS = {
 }
 THEIRS = {"steps": "torch", "compiled": "torch compiled"}
 NEEDS = {"jax loop, streaming": "grain", "torch": "torch", "torch compiled": "torch"}
-RATIOS = (
-    ("jax loop", "jax step"),
-    ("jax loop, streaming", "jax step"),
-    ("jax step", "torch step"),
-    ("jax step", "torch compiled step"),
-    ("jax inference", "torch inference"),
-    ("jax inference", "torch compiled inference"),
-)
-
-
 MISSING = "ModuleNotFoundError"
 
 
@@ -72,16 +63,12 @@ def measure(part: str, name: str, precision: str, quick: bool, turns: Turns) -> 
             try:
                 ready[who], memory[who] = warmed(who, make, programs)
             except Exception as error:  # one that cannot run must not take the others with it
-                absent[who] = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+                absent[who] = f"{type(error).__name__}: {str(error).partition('\n')[0][:300]}"
         rates = in_turn(ready, turns.rounds, turns.seconds)
     found = {
         "batch": list(batch["image"].shape),
         "images_per_second": medians(rates),
-        "ratios": {
-            f"{a} / {b}": medians(rates)[a] / medians(rates)[b]
-            for a, b in RATIOS
-            if a in rates and b in rates
-        },
+        "ratios": ratios(medians(rates)),
         "memory_gib": {who: gib for who, gib in memory.items() if gib is not None},
         "rounds": rates,
     }
