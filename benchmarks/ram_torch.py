@@ -91,14 +91,15 @@ class RAM(nn.Module):
             state = F.relu(self.core_in(glimpse) + self.core_state(state))
             if t + 1 < options.glimpses:
                 seen = state.detach()
-                baselines.append(self.baseline(seen)[:, 0])
+                baselines.append(self.baseline(seen)[:, 0].float())
                 seen = seen / (seen.square().mean(1, keepdim=True) + 1e-6).sqrt()
-                mean = torch.tanh(self.location(seen) / options.hidden**0.5)
-                policy = torch.distributions.Normal(mean, options.std)
+                mean = torch.tanh(self.location(seen).float() / options.hidden**0.5)
+                # Checking its arguments would have the host wait for a GPU at every glimpse.
+                policy = torch.distributions.Normal(mean, options.std, validate_args=False)
                 sampled = policy.sample()
                 log_probs.append(policy.log_prob(sampled).sum(1))
                 location = sampled.clamp(-1, 1)
-        return self.classifier(state), torch.stack(log_probs), torch.stack(baselines)
+        return self.classifier(state).float(), torch.stack(log_probs), torch.stack(baselines)
 
 
 def hybrid_loss(rollout, labels, policy_weight):

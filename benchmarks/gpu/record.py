@@ -86,7 +86,11 @@ class Record:
 
     def failures(self) -> dict[str, str]:
         """{what: why} of all cells."""
-        found = {}
+        found = {
+            key: f"ended the process {TRIES} times: left out"
+            for key, tries in self.data["begun"].items()
+            if tries >= TRIES
+        }
         for key, cell in self.data["cells"].items():
             for who, why in cell.get("failed", {}).items():
                 found[key if who == key else f"{key}: {who}"] = why

@@ -32,6 +32,11 @@ def markdown(data: dict[str, Any]) -> str:
     lines += _speeds(data["cells"])
     lines += _starts(data["cells"])
     lines += _recipes(data["cells"])
+    lines += [
+        "Peaks that shares are of: TFLOP/s, dense; float32 without tensor cores.",
+        "",
+        peaks(),
+    ]
     return "\n".join(lines)
 
 
@@ -76,8 +81,12 @@ def _absent(cells: dict[str, Any]) -> list[str]:
     for key, cell in cells.items():
         for kind in ("skipped", "failed"):
             for who, why in cell.get(kind, {}).items():
-                reasons.setdefault(f"{kind}: {why}", []).append(f"{key} {who}")
-    lines = [f"- {why} ({len(who)}: {', '.join(who[:3])} ...)" for why, who in reasons.items()]
+                what = key if who == key else f"{key} {who}"
+                reasons.setdefault(f"{kind}: {why}", []).append(what)
+    lines = []
+    for why, what in reasons.items():
+        listed = ", ".join(what[:3]) + (f" and {len(what) - 3} more" if len(what) > 3 else "")
+        lines.append(f"- {why} ({listed})")
     return [*lines, ""] if lines else []
 
 

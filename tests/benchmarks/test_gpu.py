@@ -117,7 +117,9 @@ def test_a_cell_that_takes_the_process_with_it_is_left_out_at_the_third_start(tm
     for _ in range(2):
         with pytest.raises(SystemExit):
             measure(record(path), [Part("a", 1, [Cell("a/x/tf32", end)])], 1, lambda line: None)
-    measure(record(path), [Part("a", 1, [Cell("a/x/tf32", end)])], 1, lambda line: None)
+    third = record(path)
+    measure(third, [Part("a", 1, [Cell("a/x/tf32", end)])], 1, lambda line: None)
+    assert "ended the process 2 times" in third.failures()["a/x/tf32"]
 
 
 def test_unfinished_and_skipped_cells_are_taken_up_again(tmp_path):
