@@ -15,6 +15,7 @@ loops times their trips. Bytes and kernels follow a simple picture of XLA's fusi
 
 import math
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import numpy as np
@@ -54,6 +55,12 @@ class Array:
         return self.sources == frozenset([self])
 
 
+def lower_for_cuda(jitted: Any, *arguments: Any) -> jax.stages.Lowered:
+    """The program for an NVIDIA GPU, as a machine that has one would trace and lower it."""
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+        return jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
+
+
 def cost(lowered: jax.stages.Lowered) -> Cost:
     """The cost of a lowered program, by the picture above.
 
@@ -75,7 +82,7 @@ class _Reckoning:
     def __init__(self, functions: dict[str, Any]):
         self.functions = functions
         self.flops = self.bytes = self.kernels = 0
-        self.shared = {}  # (block, sources of a reduction): counted already
+        self.shared = set()  # sources of the reductions so far
 
     def walk(self, block: Any, arguments: list[Array], times: int) -> list[Array]:
         """Counts a block that runs `times` times; what it returns."""
@@ -130,17 +137,16 @@ class _Reckoning:
             return [Array(size) for size in sizes]
         sources = frozenset().union(*(array.sources for array in given))
         if name in _REDUCTIONS:
-            key = (op.operation.block, sources)
-            self.run(frozenset() if key in self.shared else sources, sum(sizes), times, key)
+            known = sources in self.shared
+            self.run(frozenset() if known else sources, sum(sizes), times, kernel=not known)
+            self.shared.add(sources)
             return [Array(size) for size in sizes]
         return [Array(size, sources) for size in sizes]
 
-    def run(self, sources: frozenset, written: int, times: int, key: Any = None) -> None:
-        """A kernel that reads and writes; with the `key` of an earlier one it is part of that."""
+    def run(self, sources: frozenset, written: int, times: int, kernel: bool = True) -> None:
+        """A kernel that reads and writes, or what is added to one that is there already."""
         self.bytes += times * (sum(array.size for array in sources) + written)
-        self.kernels += 0 if key in self.shared else times
-        if key:
-            self.shared[key] = True
+        self.kernels += times * kernel
 
     def store(self, arrays: list[Array], times: int) -> None:
         """Puts arrays into memory; those that come from common large arrays by one kernel."""

@@ -33,8 +33,7 @@ def reckon(name: str, quick: bool = False) -> dict[str, Any]:
             run = jax_side.make_run(config, folder)
             step, _ = train.jitted_steps(run)
             batch = jax_side.first_batch(run)
-            program = step.trace(jax_side.state_shapes(run), batch)
-            program = program.lower(lowering_platforms=("cuda",))
+            program = hlo.lower_for_cuda(step, jax_side.state_shapes(run), batch)
             found[dtype] = hlo.cost(program)
     exact, half, peak = found["float32"], found["bfloat16"], chips.H100
     seconds = {p: exact.flops / (1e12 * rate) for p, rate in peak.tflops.items()}

@@ -63,7 +63,8 @@ def measure(part: str, name: str, precision: str, quick: bool, turns: Turns) -> 
             try:
                 ready[who], memory[who] = warmed(who, make, programs)
             except Exception as error:  # one that cannot run must not take the others with it
-                absent[who] = f"{type(error).__name__}: {str(error).partition('\n')[0][:300]}"
+                first_line = str(error).partition("\n")[0]
+                absent[who] = f"{type(error).__name__}: {first_line[:300]}"
         rates = in_turn(ready, turns.rounds, turns.seconds)
     found = {
         "batch": list(batch["image"].shape),

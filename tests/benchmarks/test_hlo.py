@@ -12,7 +12,7 @@ X, W = jnp.ones((8, 16)), jnp.ones((16, 16))
 
 
 def lowered(function, *arguments):
-    return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
+    return hlo.lower_for_cuda(jax.jit(function), *arguments)
 
 
 def test_products_count_twice_their_multiply_adds():
