@@ -87,8 +87,8 @@ def copy_into(model, variables):
     for name, layer in zip(names, norms, strict=True):
         layer.weight.data = torch.from_numpy(variables["params", *name, "scale"])
         layer.bias.data = torch.from_numpy(variables["params", *name, "bias"])
-        layer.running_mean = torch.from_numpy(variables["batch_stats", *name, "mean"])
-        layer.running_var = torch.from_numpy(variables["batch_stats", *name, "var"])
+        layer.running_mean = torch.from_numpy(variables["batch_stats", *name, "mean"].copy())
+        layer.running_var = torch.from_numpy(variables["batch_stats", *name, "var"].copy())
     dense = [m for m in model.head if isinstance(m, torch.nn.Linear)]
     for name, layer in zip(("hidden0", "hidden1", "out"), dense, strict=True):
         layer.weight.data = torch.from_numpy(variables["params", "head", name, "kernel"].T.copy())
