@@ -27,14 +27,16 @@ def module_of(config: ConfigDict) -> ModuleType:
     )
 
     theirs = {
-        "keypoints": keypoints_torch,
-        "attention": ram_torch,
-        "perception": perception_torch,
-        "segmentation": unet_torch if config.loss.name == "bce_dice" else None,
-        "classification": classifier_torch if config.loss.name == "cross_entropy" else None,
-    }.get(config.task)
+        ("keypoints", None): keypoints_torch,
+        ("attention", None): ram_torch,
+        ("perception", "mse"): perception_torch,
+        ("segmentation", "bce_dice"): unet_torch,
+        ("classification", "cross_entropy"): classifier_torch,
+    }.get((config.task, config.loss.get("name")))
     if theirs is None:
-        raise ValueError(f"no PyTorch counterpart of task {config.task}: run with --no_torch")
+        raise ValueError(
+            f"no PyTorch counterpart of task {config.task} with this loss: run with --no_torch"
+        )
     return theirs
 
 

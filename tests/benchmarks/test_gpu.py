@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from benchmarks import jax_side
+from benchmarks import counterparts, jax_side
 from benchmarks.gpu import cells, recipes, table
 from benchmarks.gpu.record import Cell, Part, Record, measure
 from benchmarks.gpu.systems import SYSTEMS
@@ -54,6 +54,13 @@ def test_streaming_in_bfloat16():
 def test_float32_is_exact_or_tf32(precision, expected):
     with cells.arithmetic(precision):
         assert jax.config.jax_default_matmul_precision == expected
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_each_system_has_its_counterpart_in_torch(system, tmp_path):
+    pytest.importorskip("torch")
+    config = SYSTEMS[system]._replace(frozen=False).config(True, tmp_path)
+    assert counterparts.module_of(config).make_predict
 
 
 def test_one_that_fails_leaves_the_others(monkeypatch):
