@@ -18,6 +18,7 @@ from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline.composite import take_rows
 from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
 from jaxvision.training import divergence, stopping
 from jaxvision.training.finish import finish, say_results
@@ -78,23 +79,11 @@ def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int]
     The token, for `stopping.read`, is an array that outlives the state, which the next call
     consumes: the first bad step, and a signal that one of several processes received.
     """
-    config = run.config
-    train_step = make_train_step(
-        run.task.model,
-        make_optimizer(run),
-        config.seed,
-        config.train.ema_decay,
-        config.train.accumulate_steps,
-    )
-    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
+    config, size = run.config, len(feed.split.names)
+    step_once, step_many = jitted_steps(run, feed.take)
     received = stopping.make_flags(run.mesh, signals)
-    size = len(feed.split.names)
     if feed.arrays is None:
         batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
-        step_once = jit(
-            lambda state, batch, flags: _with_token(train_step(state, batch), flags),
-            donate_argnums=0,
-        )
 
         def advance(state, step, count):
             for _ in range(count):
@@ -102,12 +91,6 @@ def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int]
             return state, token
 
         return advance
-    step_many = jit(
-        lambda data, state, rows, flags: _with_token(
-            run_steps(train_step, feed.take, data, state, rows), flags
-        ),
-        donate_argnums=1,
-    )
 
     def advance(state, step, count):
         rows = loader.train_rows(
@@ -119,12 +102,41 @@ def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int]
     return advance
 
 
-def _with_token(state, flags):
-    return state, stopping.token(state.bad_step, flags)
+def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callable]:
+    """The programs of the loop, which consume the state; both give (state, token).
+
+    Args:
+      take: (data, rows [B]) -> batch, as of the feed.
+
+    Returns:
+      step_once: (state, batch, flags).
+      step_many: (data, state, rows [K, B], flags), K steps through the resident data of a feed.
+        The flags are those of `stopping.make_flags`; None for one process.
+    """
+    config = run.config
+    train_step = make_train_step(
+        run.task.model,
+        make_optimizer(run),
+        config.seed,
+        config.train.ema_decay,
+        config.train.accumulate_steps,
+    )
+    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
+
+    def step_once(state, batch, flags=None):
+        state = train_step(state, batch)
+        return state, stopping.token(state.bad_step, flags)
+
+    def step_many(data, state, rows, flags=None):
+        state = run_steps(train_step, take, data, state, rows)
+        return state, stopping.token(state.bad_step, flags)
+
+    return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _cleared(sums):
+@jax.jit
+def cleared(sums):
+    """The sums of the log at zero; the old ones stay."""
     # From the sums themselves, so that the result lies on the devices as they do: a constant would
     # not, and the step would be compiled again for it. Not times 0 alone: NaN would stay.
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
@@ -157,7 +169,7 @@ def _steps(run, state, notes, log, functions, received) -> dict:
         "save": config.checkpoint.every_steps or run.total_steps,
     }
     every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling, stop = collections.deque(), time.perf_counter(), 0
+    tokens, compiling, unwritten, stop = collections.deque(), time.perf_counter(), None, 0
     while step < run.total_steps and not _early(run, notes, step):
         next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
         count = per_call if next_event - step >= per_call else 1
@@ -170,19 +182,25 @@ def _steps(run, state, notes, log, functions, received) -> dict:
             compiling = None
             log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
+        if unwritten:  # one call late: the device is at work while the host waits for the sums
+            check_finite(stopping.read(unwritten[1], received)[0])
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         if len(tokens) > CALLS_AHEAD:
             bad_step, stop = stopping.read(tokens.popleft(), received)
             check_finite(bad_step)
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
-        if not due and not stop:
+        if "log" in due:
+            unwritten = step, token, state.sums
+            state = state.replace(sums=cleared(state.sums))
+        if due <= {"log"} and not stop:
             continue
         bad_step, stop = stopping.read(token, received)
         check_finite(bad_step)
         tokens.clear()
-        if "log" in due:
-            values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
-            log.progress(step, values, step / run.steps_per_epoch)
-            state = state.replace(sums=_cleared(state.sums))
+        if unwritten:
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         score = None
         if "eval" in due:
             log.pause_clock()
@@ -193,6 +211,12 @@ def _steps(run, state, notes, log, functions, received) -> dict:
         if stop:
             _stop(run, step, stop)
     return notes
+
+
+def _write_sums(run: Run, log: logs.RunLog, step: int, token: jax.Array, sums: dict) -> None:
+    """The line of the training log for a step whose sums were taken from the state."""
+    values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in jax.device_get(sums).items()}
+    log.progress(step, values, step / run.steps_per_epoch)
 
 
 def _check_finite(run: Run, feed: loader.Feed, bad_step: int) -> None:

@@ -51,3 +51,18 @@ def test_torch_model_has_our_parameters_and_learns(torch):
     losses = [float(step()) for _ in range(60)]
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
     assert model.location.weight.grad.abs().max() > 0
+
+
+def test_torch_probabilities_are_the_mean_of_rollouts(torch):
+    from benchmarks import ram_torch
+
+    config = ram.get_config("mnist")
+    config.model.first, config.predict.rollouts = "random", 3
+    batch = {"image": np.zeros((12, 28, 28, 1), np.uint8), "label": np.arange(12) % 10}
+    model = ram_torch.make_model(config, batch)
+    found = ram_torch.make_predict(model, config, batch["image"])()
+    assert found.shape == (12, 10)
+    torch.testing.assert_close(found.sum(-1), torch.ones(12))
+    config.model.first = "learned"
+    with pytest.raises(ValueError, match="random place"):
+        ram_torch.make_model(config, batch)
