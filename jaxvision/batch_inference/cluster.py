@@ -1,5 +1,6 @@
 """Shards spread over a cluster by Ray Data; each worker holds the model."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,8 +19,8 @@ STORE_BYTES = 128 * 2**20  # of Ray's own memory on one host: only shards' numbe
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its processes' logs, part of which come to the console
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 
@@ -85,8 +86,8 @@ class Worker:
 def predict_shards(job: Job, digest: str, shards: Sequence[int], workers: int) -> Iterator[Done]:
     """Has the workers of a cluster predict shards, and yields each as it gets done.
 
-    The cluster is that of $RAY_ADDRESS or the one that runs on this host; without one, this host
-    becomes one until the end.
+    The cluster is that of $RAY_ADDRESS ('auto': the one that runs on this host); without it, this
+    host becomes one until the end.
 
     Args:
       job: the work.
@@ -107,7 +108,7 @@ def predict_shards(job: Job, digest: str, shards: Sequence[int], workers: int) -
             Worker,
             fn_constructor_args=(job, digest, slots),
             batch_size=1,
-            concurrency=(1, slots.workers) if slots.workers > 1 else 1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=slots.workers),
             num_cpus=slots.cpus,
             num_gpus=slots.gpus or None,
         )
@@ -137,32 +138,23 @@ def _start() -> Any:
         import ray.data
     except ImportError as error:
         raise UserError('--engine=ray needs ray: pip install -e ".[cluster]"') from error
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    # Without an address Ray would join whatever cluster it finds on this host, dying ones included.
+    alone = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **quiet)
-        except ConnectionError:
-            if "RAY_ADDRESS" in os.environ:
-                raise
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=STORE_BYTES,
-                **quiet,
-            )
+        ray.init(address=address, **(alone if address == "local" else {}), **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UserError(
-            f"Ray does not start: {' '.join(str(error).split())[:300]}; see $RAY_ADDRESS"
-        ) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"Ray does not start (RAY_ADDRESS={address!r}): {reason}") from error
     return ray
 
 
 def _slots(nodes: list[dict[str, Any]], workers: int, shards: int) -> Slots:
     """One worker a GPU where there are any, with its share of the host's CPUs for reading; else one
-    for every WORKER_CPUS CPUs.
+    for every WORKER_CPUS CPUs, or as many as asked for with their share of all.
     """
     hosts = [node["Resources"] for node in nodes if node["Alive"]]
     cpus = [int(host.get("CPU", 0)) for host in hosts]
@@ -171,6 +163,7 @@ def _slots(nodes: list[dict[str, Any]], workers: int, shards: int) -> Slots:
         each = min(c // g for c, g in zip(cpus, gpus, strict=True) if g)
         fit, each, gpu = sum(gpus), max(each, 1), 1
     else:
-        each = max(min(WORKER_CPUS, *(c for c in cpus if c), max(cpus)), 1)
+        each = sum(cpus) // workers if workers else WORKER_CPUS
+        each = max(min(each, max(cpus)), 1)
         fit, gpu = sum(c // each for c in cpus), 0
     return Slots(max(1, min(workers or fit, fit, shards)), each, gpu)

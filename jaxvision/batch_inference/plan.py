@@ -243,7 +243,8 @@ def failures_of(plan: Plan, shard: int) -> int | None:
         say(f"note: {plan.path(shard)} is damaged, and done again")
         return None
     about = json.loads((metadata.metadata or {}).get(b"jaxvision", b"{}"))
-    if about.get("key") != plan.key or metadata.num_rows != plan.rows(shard):
+    held = about.get("key"), about.get("shard"), metadata.num_rows
+    if held != (plan.key, shard, plan.rows(shard)):
         say(f"note: {plan.path(shard)} is not of this work, and done again")
         return None
     return about["failed"]

@@ -109,16 +109,23 @@ def _facts(model: Any, config: ConfigDict) -> dict[str, Any]:
 
 def _follow(finished: Iterator, rows: int, total: int) -> int:
     """Tells the progress of shards as they get done, and returns how many pictures failed."""
-    start = told = time.monotonic()
-    begun, failed = rows, 0
+    start = told = begun = time.monotonic()
+    before = first = rows
+    failed = 0
     for done in finished:
         rows, failed, now = rows + done.rows, failed + done.failed, time.monotonic()
-        if now > told + TOLD_SECONDS or rows == total:
-            rate = (rows - begun) / max(now - start, 1e-9)
+        if now > told + TOLD_SECONDS:
+            rate = (rows - first) / (now - begun)
             left = duration((total - rows) / rate)
             trouble = f"  {failed:,} failed" if failed else ""
             say(f"{rows:,}/{total:,}  {rate:,.1f} pictures/s  left {left}{trouble}")
             told = now
+        if first == before:  # the first shard's time is that of starting and compiling, too
+            first, begun = rows, now
+    if rows > before:
+        done, seconds = rows - before, time.monotonic() - start
+        rate = f"{done / seconds:,.1f} a second with the start"
+        say(f"{done:,} pictures in {duration(seconds)}, {rate}")
     return failed
 
 

@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
 
 def _write(plan: Plan, shard: int, rows: list[dict[str, Any]], columns: pa.Schema) -> Done:
     failed = sum("error" in row for row in rows)
-    about = json.dumps({"key": plan.key, "failed": failed})
+    about = json.dumps({"key": plan.key, "shard": shard, "failed": failed})
     table = pa.Table.from_pylist(rows, columns.with_metadata({"jaxvision": about}))
     with cache.atomic_file(plan.path(shard)) as file:
         pq.write_table(table, file, compression="zstd")
