@@ -41,9 +41,10 @@ class Job(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """How many workers there are, and the CPUs and GPUs of each."""
+    """How many workers there may be and how many fit now, and the CPUs and GPUs of each."""
 
     workers: int
+    now: int
     cpus: int
     gpus: int
 
@@ -93,7 +94,7 @@ def predict_shards(job: Job, digest: str, shards: Sequence[int], workers: int) -
       job: the work.
       digest: of the model.
       shards: their numbers.
-      workers: at most; 0: as many as fit.
+      workers: at most, also more than fit now, as clusters may grow; 0: as many as fit.
 
     Raises:
       UserError: Ray is not installed or does not start; a worker could not go on.
@@ -108,7 +109,9 @@ def predict_shards(job: Job, digest: str, shards: Sequence[int], workers: int) -
             Worker,
             fn_constructor_args=(job, digest, slots),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=slots.workers),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, initial_size=slots.now, max_size=slots.workers
+            ),
             num_cpus=slots.cpus,
             num_gpus=slots.gpus or None,
         )
@@ -118,7 +121,7 @@ def predict_shards(job: Job, digest: str, shards: Sequence[int], workers: int) -
                 if trouble:
                     raise UserError(f"a worker stopped: {trouble}")
                 if first:
-                    say(f"{slots.workers} workers of {slots.cpus} CPUs, on {runs_on}")
+                    say(f"up to {slots.workers} workers of {slots.cpus} CPUs, on {runs_on}")
                     first = False
                 yield Done(int(number), int(rows), int(failed))
     finally:
@@ -166,4 +169,5 @@ def _slots(nodes: list[dict[str, Any]], workers: int, shards: int) -> Slots:
         each = sum(cpus) // workers if workers else WORKER_CPUS
         each = max(min(each, max(cpus)), 1)
         fit, gpu = sum(c // each for c in cpus), 0
-    return Slots(max(1, min(workers or fit, fit, shards)), each, gpu)
+    most = max(min(workers or fit, shards), 1)
+    return Slots(most, max(min(most, fit), 1), each, gpu)

@@ -27,7 +27,6 @@ from jaxvision.batch_inference.entry import Entry
 from jaxvision.batch_inference.sources import Source
 from jaxvision.console import say
 from jaxvision.errors import UserError
-from jaxvision.workdir import write_json
 
 MANIFEST, INPUTS, PREDICTIONS, FAILURES = (
     "manifest.json",
@@ -101,7 +100,9 @@ def begin(folder: Path, source: Source, named: str, model: dict[str, Any], shard
         count, digest = list_entries(source, folder / INPUTS, rows, named)
         about = {"input": named, "pictures": count, "digest": digest, "shard_rows": rows}
         manifest = {"format": FORMAT, **about, "model": model}
-        write_json(folder / MANIFEST, manifest)
+        with cache.atomic_file(folder / MANIFEST) as file:
+            file.write(json.dumps(manifest, indent=2).encode())
+            sync(file)
     text = json.dumps([manifest["digest"], manifest["shard_rows"], manifest["model"]])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Plan(folder, source.root.absolute(), count, manifest["shard_rows"], key)

@@ -87,7 +87,8 @@ def predict_many(config: ConfigDict, workdir: str, options: Options) -> None:
         if on_cluster and missing:
             from jaxvision.batch_inference import cluster
 
-            job = cluster.Job(config.to_dict(), str(Path(workdir).absolute()), model.step, plan)
+            there = plan._replace(folder=folder.absolute())
+            job = cluster.Job(config.to_dict(), str(Path(workdir).absolute()), model.step, there)
             finished = cluster.predict_shards(job, model.digest, missing, options.workers)
         else:
             from jaxvision.batch_inference import shards
