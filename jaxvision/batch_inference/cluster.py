@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ from jaxvision.errors import UserError
 
 WORKER_CPUS = 2  # of a worker without a GPU: more workers need more memory, not less time
 STORE_BYTES = 128 * 2**20  # of Ray's own memory on one host: only shards' numbers pass through it
-# Ray on this host alone, quiet. Set before it is imported.
+KNOCK_SECONDS = 10.0  # until a cluster's address has to answer
+# Quiet; set before it is imported.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its processes' logs, part of which come to the console
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -148,11 +149,19 @@ def _start() -> Any:
     # Without an address Ray would join whatever cluster it finds on this host, dying ones included.
     alone = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
+        _knock(address)
         ray.init(address=address, **(alone if address == "local" else {}), **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"Ray does not start (RAY_ADDRESS={address!r}): {reason}") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
 
 
 def _slots(nodes: list[dict[str, Any]], workers: int, shards: int) -> Slots:
