@@ -24,7 +24,7 @@ from jaxvision.errors import UserError
 MODES = {
     "train": ("test",),
     "evaluate": ("split", "step", "engine", "output"),
-    "predict": ("input", "output", "step", "engine"),
+    "predict": ("input", "output", "step", "engine", "format", "shard_rows", "workers"),
     "export": ("output", "step", "weights_dtype", "onnx_weights", "notes"),
     "export_weights": ("output",),
     "serve": ("engine", "host", "port", "token_file", "reload", "queue", "deadline"),
@@ -37,6 +37,7 @@ Trains, evaluates and uses five vision systems.
   python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
   python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
   python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
+  python main.py --mode=predict --workdir=zoo/fer '--input=faces/{000..099}.tar' --output=out/
   python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
   python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
   python main.py --mode=serve --workdir=workdir/unet,workdir/fer       HTTP, a live camera, a page
@@ -65,7 +66,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
     about = "train: judge the test split at the end; false leaves it, and films of it, for later."
     flags.DEFINE_bool("test", True, about, **define)
-    flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
+    about = "predict: a file or a folder of them; for parquet see docs/predict_many.md."
+    flags.DEFINE_string("input", "", about, **define)
     flags.DEFINE_integer(
         "step",
         0,
@@ -77,6 +79,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string("output", "", about, **define)
     _define_export_flags(define)
     _define_host_flags(define)
+    _define_parquet_flags(define)
     serve = (
         (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
         (flags.DEFINE_integer, "port", 8000, "where to listen; 0: a free one."),
@@ -100,7 +103,7 @@ def _define_host_flags(define: dict[str, flags.FlagValues]) -> None:
 
 
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "evaluate, predict, serve: onnx runs an exported model.onnx."
+    about = "evaluate, predict, serve: onnx runs an exported model.onnx; predict: ray, a cluster."
     flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
     dtypes = ["float32", "float16"]
     flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
@@ -108,6 +111,17 @@ def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
     flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], about, **define)
     about = "export: a text on data, terms and limits for the model card."
     flags.DEFINE_string("notes", "", about, **define)
+
+
+def _define_parquet_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "predict: parquet for millions; auto: for tables, tar files and --engine=ray."
+    flags.DEFINE_enum("format", "auto", ["auto", "files", "parquet"], about, **define)
+    several = (
+        ("shard_rows", "predict: pictures a parquet file; 0: 1024, or as begun."),
+        ("workers", "predict, ray: processes that hold the model; 0: as many as fit."),
+    )
+    for name, about in several:
+        flags.DEFINE_integer(name, 0, about, lower_bound=0, **define)
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -203,6 +217,11 @@ def find_job(values: flags.FlagValues) -> Callable[[], None]:
             "and --process"
         )
     if values.mode == "predict":  # which may go without jax
+        from jaxvision.batch_inference import run
+
+        if run.wants_parquet(values.input, values.engine, values.format):
+            many = run.Options(*(values[name].value for name in run.Options._fields))
+            return lambda: run.predict_many(config, folder, many)
         from jaxvision.predict import predict_files
 
         where = (values.input, values.output, values.step, values.engine)

@@ -65,9 +65,13 @@ def write_csv(path: Path, tracks: Tracks, layout: str, files: Sequence[str] = ()
 
 
 def _plain_header(tracks: Tracks, first: str) -> list[list[str]]:
-    points = [f"{p}_{what}" for p in tracks.keypoints for what in ("x", "y", "confidence")]
-    angles = [f"{a}_{what}" for a in tracks.angles for what in ("degrees", "confidence")]
-    return [[first, *points, *angles]]
+    return [[first, *columns(tracks.keypoints, tracks.angles)]]
+
+
+def columns(keypoints: Sequence[str], angles: Sequence[str]) -> list[str]:
+    """The plain layout's, after the frame's."""
+    points = [f"{p}_{what}" for p in keypoints for what in ("x", "y", "confidence")]
+    return [*points, *(f"{a}_{what}" for a in angles for what in ("degrees", "confidence"))]
 
 
 def _deeplabcut_header(tracks: Tracks, first: str) -> list[list[str]]:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jaxvision.input_pipeline.images import EXTENSIONS
 from jaxvision.input_pipeline.windows import Georeference
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.segmentation import tiling, write
+from jaxvision.tasks.segmentation import table, tiling, write
 from jaxvision.tasks.segmentation.footprints import footprints, require_geo
 from jaxvision.tasks.segmentation.overlay import mask_over
 
@@ -32,6 +32,8 @@ def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
         streams=write.streams,
         stream=functools.partial(write.stream, options, value_range),
         geojson=outline,
+        columns=table.COLUMNS,
+        row=functools.partial(table.row, outline if options.polygons else None),
         meaning={
             "images": "a photo, or tiles of it, RGB, 0 to 255; at the scale that it was trained on",
             "probability": "of building, of each pixel; it is one from fitted.threshold on",
