@@ -5,23 +5,22 @@ is told to stop (SIGTERM, on which training saves) when the one that started it 
 goes on to its end. Either way nothing else is started in its workdir meanwhile.
 """
 
-import ctypes
 import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
+LAUNCH = Path(__file__).with_name("launch.py")
 OUTPUT = "output.txt"  # in the workdir: what its processes said
 LOCK = ".process"
 STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
 RESTARTS = 3  # of a run that something kills again and again where it makes no progress
 POLL = 0.2  # seconds
-_PR_SET_PDEATHSIG = 1
 
 
 def start(
@@ -43,34 +42,26 @@ def start(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
+        # Isolated and without packages: it is there at once.
+        launch = [
+            sys.executable,
+            "-I",
+            "-S",
+            os.fspath(LAUNCH),
+            str(lock.fileno()),
+            str(os.getpid()),
+        ]
         # The lock is of the open file, which the process inherits: it is free when the last of
         # those that hold it has ended. Here it is closed again.
         return subprocess.Popen(
-            [sys.executable, os.fspath(MAIN), f"--workdir={workdir}", *arguments],
+            [*launch, sys.executable, os.fspath(MAIN), f"--workdir={workdir}", *arguments],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(lock.fileno(),),
             start_new_session=True,  # Ctrl-C is for the one that started it to pass on
-            preexec_fn=_tie(lock.fileno()),
         )
-
-
-def _tie(lock: int) -> Callable[[], None]:
-    """What the new process does before it becomes main.py: its number goes into the lock's file."""
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-    def before_exec() -> None:
-        os.ftruncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # which died before it could be asked for
-                os._exit(128 + signal.SIGTERM)
-
-    return before_exec
 
 
 def was_stopped(code: int) -> bool:

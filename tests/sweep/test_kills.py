@@ -84,7 +84,7 @@ def test_a_runner_that_is_killed_again_and_again(tmp_path):
         return sum(len(fakes.steps(folder)) for folder in workdir.glob("trials/*"))
 
     while True:
-        runner, limit = fakes.launch(workdir, *ARGUMENTS, **SLOW), done() + 5 + kills
+        runner, limit = fakes.launch(workdir, *ARGUMENTS, **SLOW), done() + 12 + kills
         fakes.wait_for(lambda r=runner, n=limit: r.poll() is not None or done() > n)
         if runner.poll() is not None:
             break

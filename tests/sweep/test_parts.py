@@ -57,7 +57,7 @@ def test_one_process_a_workdir(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "MAIN", fakes.HERE / "fake_main.py")
     first = processes.start(tmp_path, ARGUMENTS, {"FAKE_PAUSE": "30"})
     assert processes.start(tmp_path, ARGUMENTS) is None
-    assert (tmp_path / processes.LOCK).read_text() == str(first.pid)
+    fakes.wait_for(lambda: (tmp_path / processes.LOCK).read_text() == str(first.pid))
     first.kill()
     first.wait()
     second = processes.start(tmp_path, ARGUMENTS)
