@@ -17,8 +17,14 @@ from jaxvision.input_pipeline import loader
 from jaxvision.sharding import make_mesh, replicated, to_host
 from tests import tiny, tiny_ram, tiny_systems
 
-# Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0.
-SGD = dict(optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warmup_steps=0)
+# Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0. The
+# rate is constant, so that a run that is to become longer begins as the longer one does.
+SGD = dict(
+    optimizer__name="sgd",
+    optimizer__learning_rate=0.01,
+    optimizer__warmup_steps=0,
+    optimizer__schedule="constant",
+)
 # Drawn and judged once, at the end: programs for that take longer to compile than to run.
 QUIET = dict(eval__figure_rows=0, eval__every_epochs=9.0)
 # data.resident_gib: less than the data have, so they are split over all devices.
