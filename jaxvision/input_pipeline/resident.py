@@ -138,6 +138,7 @@ def _grid(mesh: Mesh) -> Mesh:
     return Mesh(grid, OVER_ALL, axis_types=(AxisType.Auto,) * 2)
 
 
+@functools.cache
 def make_take(mesh: Mesh, axes: tuple[str, ...]) -> Callable[[Any, jax.Array], dict]:
     """Returns take(arrays, rows [B]) -> {name: [B, ...]}, under jit, of `resident` arrays."""
     if not axes:
