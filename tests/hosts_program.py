@@ -1,6 +1,6 @@
 """What the tests of several processes run: trains tiny systems, and writes what came out.
 
-python tests/hosts_program.py FOLDER [--coordinator=... --processes=... --process=...]
+python -m tests.hosts_program FOLDER [--coordinator=... --processes=... --process=...]
 """
 
 import argparse
@@ -11,47 +11,49 @@ import jax
 import numpy as np
 
 from jaxvision import hosts, logs, train
+from jaxvision.checkpoint import open_checkpoints
 from jaxvision.evaluate import evaluate_workdir
 from jaxvision.input_pipeline import loader
-from jaxvision.sharding import make_mesh, to_host
+from jaxvision.sharding import make_mesh, replicated, to_host
 from tests import tiny, tiny_ram, tiny_systems
 
-# Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0.
-SGD = dict(optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warmup_steps=0)
-# data.resident_gib: less than the data have, so they are split over each process' devices, or all.
+# Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0. The
+# rate is constant, so that a run that is to become longer begins as the longer one does.
+SGD = dict(
+    optimizer__name="sgd",
+    optimizer__learning_rate=0.01,
+    optimizer__warmup_steps=0,
+    optimizer__schedule="constant",
+)
+# Drawn and judged once, at the end: programs for that take longer to compile than to run.
+QUIET = dict(eval__figure_rows=0, eval__every_epochs=9.0)
+# data.resident_gib: less than the data have, so they are split over all devices.
 RUNS = {
-    "unet": lambda: tiny.tiny_config(**SGD, data__resident="true"),
-    "unet_streaming": lambda: tiny.tiny_config(
-        **SGD, data__resident="false", eval__figure_rows=0, eval__every_epochs=9.0
-    ),
-    "unet_split": lambda: tiny.tiny_config(
-        **SGD, data__resident="true", data__resident_gib=1e-9, eval__figure_rows=0, train__steps=3
+    "unet": lambda: tiny.tiny_config(**SGD, **QUIET, data__resident="true", train__steps=4),
+    "streaming": lambda: tiny_systems.fer_config(**SGD, **QUIET, data__resident="false"),
+    "split": lambda: tiny_systems.fer_config(
+        **SGD, **QUIET, data__resident="true", data__resident_gib=1e-9
     ),
     "ram": lambda: tiny_ram.ram_config(**SGD),
 }
 
 
-def train_all(folder):
-    logs._tensorboard = lambda workdir: None  # importing TensorFlow takes longer than the runs
-    for name, make in RUNS.items():
-        train.train(make(), str(folder / name))
-
-
 def losses(folder):
+    """The training loss of every step."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line["train/loss"] for line in lines if "train/loss" in line]
 
 
-def state_of(folder, config):
-    """The newest checkpoint, as a flat dict of host arrays."""
-    run, _, state = tiny.open_run(config, folder)
-    state = run.checkpoints.restore(run.checkpoints.newest(), state)
-    flat, _ = jax.tree_util.tree_flatten_with_path((state.params, state.extra))
+def state_of(folder):
+    """The newest checkpoint's weights and statistics, as a flat dict of host arrays."""
+    checkpoints = open_checkpoints(str(folder), higher_is_better=True)
+    saved = checkpoints.restore_as_saved(checkpoints.newest(), replicated(make_mesh({})))
+    flat, _ = jax.tree_util.tree_flatten_with_path((saved["params"], saved["extra"]))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
 
 
 def dealt(gib):
-    """The rows of every training and validation batch of pairs, by a feed of `gib` a device."""
+    """(where the data are, training batches of pairs and validation batches) of `gib` a device."""
     config = tiny_systems.perception_config(
         loss__votes=1.0, data__resident="true", data__resident_gib=gib
     )
@@ -63,6 +65,19 @@ def dealt(gib):
     return feed.where, [to_host(mesh, batch) for batch in batches]
 
 
+def write_all(folder):
+    """Writes <run>.npz and dealt_<how>.npz."""
+    for name, gib in (("whole", 1.0), ("local", 1.5e-4), ("all", 1e-9)):
+        where, batches = dealt(gib)
+        if hosts.first():
+            arrays = {f"{i}/{n}": a for i, batch in enumerate(batches) for n, a in batch.items()}
+            np.savez(folder / f"dealt_{name}.npz", where=where, **arrays)
+    for name in RUNS:
+        state = state_of(folder / name)
+        if hosts.first():
+            np.savez(folder / f"{name}.npz", **state)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -70,19 +85,12 @@ def main():
     parser.add_argument("--processes", type=int, default=0)
     parser.add_argument("--process", type=int, default=-1)
     given = parser.parse_args()
+    logs._tensorboard = lambda workdir: None  # importing TensorFlow takes longer than the runs
     hosts.connect(given.coordinator, given.processes, given.process)
-    folder = given.folder
-    train_all(folder)
-    evaluate_workdir(tiny.tiny_config(**SGD), str(folder / "unet"), "all")
-    for name, gib in (("whole", 1.0), ("local", 1.5e-4), ("all", 1e-9)):
-        where, batches = dealt(gib)
-        if hosts.first():
-            arrays = {f"{i}/{n}": a for i, batch in enumerate(batches) for n, a in batch.items()}
-            np.savez(folder / f"dealt_{name}.npz", where=where, **arrays)
     for name, make in RUNS.items():
-        state = state_of(folder / name, make())
-        if hosts.first():
-            np.savez(folder / f"{name}.npz", **state)
+        train.train(make(), str(given.folder / name))
+    evaluate_workdir(RUNS["ram"](), str(given.folder / "ram"), "all")
+    write_all(given.folder)
     hosts.disconnect()
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LITTLE_COMPILING = "--xla_backend_optimization_level=0"
 
 
 def free_port():
@@ -23,7 +24,7 @@ def start(command, devices, **environment):
         cwd=ROOT,
         env={
             **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {LITTLE_COMPILING}",
             "PYTHONPATH": str(ROOT),
             **environment,
         },

@@ -17,10 +17,11 @@ from jaxvision.hosts.schedulers import find_place
 from tests.command import RAM, refused
 from tests.processes import ended, start_pair
 
-# main.py, in which a process is held for gone sooner.
+# main.py, in which a process is held for gone, and a folder for unseen, sooner.
 MAIN = (
     "-c",
-    "import runpy, sys; from jaxvision.hosts import watch; watch.GONE_SECONDS = 8.0; "
+    "import runpy, sys; from jaxvision import hosts; hosts.watch.GONE_SECONDS = 8.0; "
+    "hosts.SEEN_SECONDS = 2.0; "
     "sys.argv[0] = 'main.py'; runpy.run_path('main.py', run_name='__main__')",
 )
 LONG = (

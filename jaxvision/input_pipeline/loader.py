@@ -87,7 +87,7 @@ def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: M
     if axes is None:
         return Feed(split, None, config.data.workers, mesh, where=where)
     arrays = resident.resident(split, f"{dataset.fingerprint}_{name}", mesh, axes)
-    take = jax.jit(resident.make_take(mesh, axes))
+    take = resident.make_take(mesh, axes)
     return Feed(split, arrays, config.data.workers, mesh, axes, take, where)
 
 
@@ -216,8 +216,11 @@ def _row_or_first(position: int, size: int) -> int:
     return position if position < size else 0
 
 
+_compiled = functools.cache(jax.jit)
+
+
 def _gather(feed: Feed, rows: np.ndarray) -> Any:
-    return feed.take(feed.arrays, shard_batch(feed.mesh, rows))
+    return _compiled(feed.take)(feed.arrays, shard_batch(feed.mesh, rows))
 
 
 def _host_batches(

@@ -132,6 +132,7 @@ def _grid(mesh: Mesh) -> Mesh:
     return Mesh(grid, OVER_ALL, axis_types=(AxisType.Auto,) * 2)
 
 
+@functools.cache
 def make_take(mesh: Mesh, axes: tuple[str, ...]) -> Callable[[Any, jax.Array], dict]:
     """Returns take(arrays, rows [B]) -> {name: [B, ...]}, under jit, of `resident` arrays."""
     if not axes:
@@ -156,9 +157,9 @@ def make_take(mesh: Mesh, axes: tuple[str, ...]) -> Callable[[Any, jax.Array], d
 
 def _fetch(axes, held, rows):
     """A device's rows out of those asked for together; `held` [n, ...] is its part of the data."""
-    place = rows - jax.lax.axis_index(axes) * len(held)
-    here = (place >= 0) & (place < len(held))
-    found = jnp.take(held, jnp.where(here, place, 0), axis=0)
+    offset = rows - jax.lax.axis_index(axes) * len(held)
+    here = (offset >= 0) & (offset < len(held))
+    found = jnp.take(held, jnp.where(here, offset, 0), axis=0)
     bits = found.astype(jnp.uint8) if held.dtype == bool else _as_bits(found)
     bits = jnp.where(here.reshape(-1, *[1] * (held.ndim - 1)), bits, 0)
     bits = jax.lax.psum_scatter(bits, axes, scatter_dimension=0, tiled=True)
