@@ -16,8 +16,8 @@ def train_step(
 ) -> Callable[[], torch.Tensor]:
     """Returns step() -> loss: trains on one batch, which starts on the host. No augmentation.
 
-    Clipping and AdamW (decay on kernels alone) as in `jaxvision.training.optimizers`; in bfloat16 where
-    train.dtype says so.
+    Clipping and AdamW (decay on kernels alone) as in `jaxvision.training.optimizers`; in bfloat16
+    where train.dtype says so.
 
     Args:
       model: on its device.
