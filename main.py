@@ -24,7 +24,7 @@ Trains, evaluates and uses five vision systems.
   python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
   python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
   python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
-  python main.py --mode=predict --workdir=zoo/fer '--input=faces/{000..099}.tar' --output=out/
+  python main.py --mode=predict --workdir=zoo/fer '--input=faces/{{000..099}}.tar' --output=out/
   python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
   python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
   python main.py --mode=serve --workdir=workdir/unet,workdir/fer       HTTP, a live camera, a page
