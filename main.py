@@ -73,7 +73,7 @@ def define_flags() -> flags.FlagValues:
 
 
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "evaluate, predict, serve: onnx runs an exported model.onnx; predict: ray, a cluster."
+    about = "evaluate, predict, serve: onnx runs a model.onnx; predict: ray uses a cluster."
     flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
     dtypes = ["float32", "float16"]
     flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
