@@ -103,7 +103,7 @@ def _define_host_flags(define: dict[str, flags.FlagValues]) -> None:
 
 
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "evaluate, predict, serve: onnx runs an exported model.onnx; predict: ray, a cluster."
+    about = "evaluate, predict, serve: onnx runs a model.onnx; predict: ray, a cluster."
     flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
     dtypes = ["float32", "float16"]
     flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
@@ -114,7 +114,7 @@ def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
 
 
 def _define_parquet_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "predict: parquet for millions; auto: for tables, tar files and --engine=ray."
+    about = "predict: parquet for millions; auto: for tables, tars and --engine=ray."
     flags.DEFINE_enum("format", "auto", ["auto", "files", "parquet"], about, **define)
     several = (
         ("shard_rows", "predict: pictures a parquet file; 0: 1024, or as begun."),

@@ -83,11 +83,12 @@ def killed_twice(command: list[str], output: Path, shards: int) -> dict:
     Returns:
       pictures_per_second: of each start, from its first finished shard to its last.
       seconds: of each start, from the command to its end.
-      memory_gib: [rows, GiB] every LOOK_SECONDS, of the process and all that it started.
+      memory_gib: of each start, {rows that are done, to the nearest 5,000 below: the most GiB of
+        the process and all that it started}.
     """
     found = {"pictures_per_second": [], "seconds": [], "memory_gib": [], "killed_after_shards": []}
     for share in (*KILLS, 2.0):
-        before, start = set(_finished(output)), time.time()
+        before, start, memory = set(_finished(output)), time.time(), {}
         process = subprocess.Popen(command, cwd=ROOT)
         while process.poll() is None:
             done = len(_finished(output))
@@ -96,8 +97,10 @@ def killed_twice(command: list[str], output: Path, shards: int) -> dict:
                 process.wait()
                 found["killed_after_shards"].append(done)
                 break
-            found["memory_gib"].append([done * SHARD_ROWS, round(tree_gib(process.pid), 3)])
+            rows = str(done * SHARD_ROWS // 5000 * 5000)
+            memory[rows] = max(memory.get(rows, 0.0), round(tree_gib(process.pid), 3))
             time.sleep(LOOK_SECONDS)
+        found["memory_gib"].append(memory)
         found["seconds"].append(round(time.time() - start, 1))
         time.sleep(1)  # what a killed run has started ends a moment later, and may end a shard
         times = sorted(path.stat().st_mtime for path in set(_finished(output)) - before)
@@ -151,6 +154,7 @@ def measure(pattern: str, folder: Path) -> dict:
         runs[name] = killed_twice([*command, f"--shard_rows={SHARD_ROWS}"], output, shards)
         ids = list(ids_of(output))
         runs[name] |= {"rows": len(ids), "different_ids": len(set(ids))}
+        print(name, runs[name], flush=True)
     rounds["bare step"] += in_turn(bare, FLAGS.repeats, FLAGS.seconds)["bare step"]
     return {
         "pictures": FLAGS.pictures,
@@ -175,7 +179,7 @@ def main(argv: list[str]) -> None:
     write_result(FLAGS.out, {"machine": machine(), **result})
     print(f"bare step {result['bare_step_pictures_per_second']:,.0f} pictures/s")
     for name, run in result["runs"].items():
-        gib = [value for _, value in run["memory_gib"]]
+        gib = [value for start in run["memory_gib"] for value in start.values()]
         print(f"{name}: {run['pictures_per_second']} pictures/s, at most {max(gib):.2f} GiB")
         print(f"  {run['rows']:,} rows, {run['different_ids']:,} different ids")
     print(f"same rows: {result['same_rows']}")

@@ -14,7 +14,7 @@ from jaxvision.batch_inference.shards import Done
 from jaxvision.console import say
 from jaxvision.errors import UserError
 
-WORKER_CPUS = 2  # of a worker without a GPU: more workers need more memory, not less time
+WORKER_CPUS = 1  # of a worker without a GPU: Python holds up fewer threads of its own so
 STORE_BYTES = 128 * 2**20  # of Ray's own memory on one host: only shards' numbers pass through it
 KNOCK_SECONDS = 10.0  # until a cluster's address has to answer
 # Quiet; set before it is imported.

@@ -116,10 +116,12 @@ def _follow(finished: Iterator, rows: int, total: int) -> int:
     for done in finished:
         rows, failed, now = rows + done.rows, failed + done.failed, time.monotonic()
         if now > told + TOLD_SECONDS:
-            rate = (rows - first) / (now - begun)
-            left = duration((total - rows) / rate)
-            trouble = f"  {failed:,} failed" if failed else ""
-            say(f"{rows:,}/{total:,}  {rate:,.1f} pictures/s  left {left}{trouble}")
+            line = f"{rows:,}/{total:,}"
+            if first > before:
+                rate = (rows - first) / (now - begun)
+                left = duration((total - rows) / rate)
+                line = f"{line}  {rate:,.1f} pictures/s  left {left}"
+            say(f"{line}  {failed:,} failed" if failed else line)
             told = now
         if first == before:  # the first shard's time is that of starting and compiling, too
             first, begun = rows, now

@@ -54,10 +54,11 @@ def node(cpus, gpus=0, alive=True):
 
 
 def test_workers_fit_the_cluster():
-    assert _slots([node(2)], 0, 9) == Slots(1, 1, 2, 0)
-    assert _slots([node(2)], 2, 9) == Slots(2, 2, 1, 0)
-    assert _slots([node(16), node(8), node(99, alive=False)], 0, 99) == Slots(12, 12, 2, 0)
-    assert _slots([node(16), node(8)], 0, 5) == Slots(5, 5, 2, 0)
+    assert _slots([node(2)], 0, 9) == Slots(2, 2, 1, 0)
+    assert _slots([node(2)], 1, 9) == Slots(1, 1, 2, 0)
+    assert _slots([node(16), node(8), node(99, alive=False)], 0, 99) == Slots(24, 24, 1, 0)
+    assert _slots([node(16), node(8)], 0, 5) == Slots(5, 5, 1, 0)
+    assert _slots([node(16), node(8)], 6, 99) == Slots(6, 6, 4, 0)
     assert _slots([node(32, 4), node(12, 2), node(64)], 0, 99) == Slots(6, 6, 6, 1)
     assert _slots([node(1)], 5, 9) == Slots(5, 1, 1, 0)
 

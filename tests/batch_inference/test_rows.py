@@ -147,3 +147,16 @@ def test_whole_batches_have_one_size():
     answers = list(apply_in_batches(predict, pictures, batch_size=8, whole=True))
     assert sizes == [8, 8]
     assert [int(outputs["y"][0]) for _, outputs in answers] == list(range(11))
+
+
+def test_a_system_that_names_no_columns_has_its_record_as_json():
+    from jaxvision.batch_inference import schema
+    from jaxvision.task import Prediction, Predictor
+
+    def nothing(*arguments):
+        return None
+
+    plain = Predictor(nothing, nothing, nothing, nothing, nothing, ())
+    assert schema.results(plain.columns).names == ["id", "record", "error"]
+    row = plain.row(Prediction({"colour": [1.5, 2.0]}, {}), None)
+    assert json.loads(row["record"]) == {"colour": [1.5, 2.0]}
