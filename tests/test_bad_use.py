@@ -35,9 +35,9 @@ def copied(trained, tmp_path):
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def picture(path, size=(12, 12)):
+def picture(path, size=(12, 12), seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path)
 
 
@@ -167,23 +167,23 @@ def test_a_finished_run_is_not_repeated(call, copied):
     assert code == 0 and "resumed from step 2 of 3" in out
 
 
-def test_moved_data_may_go_on_and_other_data_may_not(call, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_moved_data_may_go_on_and_other_data_may_not(call, tmp_path):
     for i in range(30):
-        picture(tmp_path / f"photos/{i}.png")
+        picture(tmp_path / f"photos/{i}.png", seed=i)
     given = [f"--workdir={tmp_path / 'w'}", *RAM, "--config.train.steps=3"]
-    code, _, lines = call(*given, "--config.data.path=photos", "--config.train.steps=2")
+    relative = os.path.relpath(tmp_path / "photos")
+    code, _, lines = call(*given, f"--config.data.path={relative}", "--config.train.steps=2")
     assert code == 0, lines
     kept = json.loads((tmp_path / "w/config.json").read_text())
     assert kept["data"]["path"] == str(tmp_path / "photos")  # from whatever folder
-    (tmp_path / "moved").mkdir()
-    (tmp_path / "photos").rename(tmp_path / "moved/here")
-    code, out, lines = call(*given, "--config.data.path=moved/here")
+    moved = tmp_path / "elsewhere/here"
+    moved.parent.mkdir()
+    (tmp_path / "photos").rename(moved)
+    code, out, lines = call(*given, f"--config.data.path={moved}")
     assert code == 0 and "resumed from step 2 of 3" in out, lines
-    picture(tmp_path / "moved/here/3.png")
-    (tmp_path / "moved/here/4.png").unlink()
+    picture(moved / "30.png", seed=30)
     more = [*given, "--config.train.steps=4"]
-    refused(call(*more, "--config.data.path=moved/here"), "begun with other examples")
+    refused(call(*more, f"--config.data.path={moved}"), "begun with other examples")
     refused(call(*more), "begun with other examples")  # the built-in ones
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from jaxvision.errors import UserError
 from jaxvision.input_pipeline.blob import blob_in_crop
 from jaxvision.task import Prediction
 from jaxvision.tasks import keypoints
@@ -77,6 +78,13 @@ def test_a_strip_of_a_picture_has_an_answer_or_a_reason(size):
     predictor = keypoints.make_predictor(config, dataset().info)
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     assert predictor.prepare(picture).inputs.shape == (1, SIDE, SIDE, 1)
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_strength_of_smoothing_that_means_nothing_is_named(strength):
+    smoother = keypoints.make_predictor(tiny(), dataset().info).smoothers["one_euro"]
+    with pytest.raises(UserError, match=f"strength={strength}: give a number above 0"):
+        smoother(strength)
 
 
 def test_pictures_of_a_model_that_is_not_square():

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
 from jaxvision.tasks.keypoints import smoothing
 
 
@@ -136,10 +135,3 @@ def test_smoothing_takes_noise_away_and_follows_motion(method):
     error = np.sqrt(np.nanmean((smooth - path)[10:] ** 2))
     assert error < (1.6 if method == "one_euro" else 0.6)  # it sees the past alone, so it lags
     np.testing.assert_array_equal(smoothing.smooth(noisy, "", 30.0, 1.0), noisy)
-
-
-def test_methods_and_strengths_that_mean_nothing_are_named():
-    with pytest.raises(UserError, match="predict.smoothing='median'"):
-        smoothing.smooth(walk(3), "median", 30.0, 1.0)
-    with pytest.raises(UserError, match="smoothing_strength=nan"):
-        smoothing.smooth(walk(3), "kalman", 30.0, float("nan"))

@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 
 from configs import perception as perception_config
 from jaxvision import evaluate, losses, predict, train
+from jaxvision.config.fields import PERCEPTION
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader, score_scale
 from jaxvision.input_pipeline.dataset import Dataset, Split, training_split
@@ -137,7 +138,7 @@ def test_votes_are_judged_by_their_winner():
     }
 
 
-@pytest.mark.parametrize("target", score_scale.TARGETS)
+@pytest.mark.parametrize("target", PERCEPTION["data.target"].choices)
 def test_targets_are_on_the_scale_of_the_training_split(target):
     raw = np.random.default_rng(0).gamma(2.0, size=(500, 2)).astype(np.float32)
     raw[3, 1] = np.nan

@@ -7,12 +7,12 @@ import pytest
 from sklearn import metrics as sk
 
 from jaxvision import losses
+from jaxvision.config.fields import SEGMENTATION
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.augment import photos as augment
 from jaxvision.task import Measured
 from jaxvision.tasks import segmentation
 from jaxvision.tasks.segmentation import metrics
-from jaxvision.tasks.segmentation.criterion import LOSSES
 from tests.tiny import tiny_config
 
 
@@ -120,7 +120,7 @@ def test_losses_follow_their_formulas():
     assert ours == pytest.approx(tversky, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", SEGMENTATION["loss.name"].choices)
 def test_validation_loss_is_the_training_criterion_of_the_valid_rows(name):
     """Equal to the criterion on the logits of those rows alone, weighted by their number."""
     config = tiny_config(loss__name=name)
@@ -154,7 +154,7 @@ def test_validation_loss_is_the_training_criterion_of_the_valid_rows(name):
     assert "loss" in task.report.headline and set(task.report.headline) <= set(values)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", SEGMENTATION["loss.name"].choices)
 def test_ignored_pixels_get_no_gradient(name):
     config = tiny_config(loss__name=name)
     model = segmentation.make(config, {}).model
