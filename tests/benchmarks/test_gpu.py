@@ -67,13 +67,15 @@ def test_each_system_has_its_counterpart_in_torch(system, tmp_path):
 def test_one_that_fails_leaves_the_others(monkeypatch):
     absent_torch(monkeypatch)
 
-    def broken(run, state, images):
+    def broken(*_):
         raise RuntimeError("no such algorithm\nand so on")
 
     monkeypatch.setattr(jax_side, "inference", broken)
+    monkeypatch.setattr(cells, "shares", broken)
     monkeypatch.setattr("jaxvision.training.run.find_task", linear_task)
     found = cells.measure("compiled", "unet", "tf32", True, TURNS)
-    assert found["failed"] == {"jax inference": "RuntimeError: no such algorithm"}
+    text = "RuntimeError: no such algorithm"
+    assert found["failed"] == {"jax inference": text, "FLOPs": text}
     assert "jax step" in found["images_per_second"]
 
 
