@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision import evaluate, train, trained, workdir
+from jaxvision import evaluate, logs, train, trained, workdir
 from jaxvision.errors import UserError
 from jaxvision.training.train_state import create_state, make_train_step, merge_params
 from tests.tiny import open_run, tiny_config, train_in
@@ -112,6 +112,31 @@ def test_lines_after_the_checkpoint_are_logged_once(tmp_path):
     train_in(tmp_path, train__steps=4)
     steps = [step for step, _ in lines(tmp_path)]
     assert steps == [1, 2, 3, 4] and lines(tmp_path)[-1][1] != 9.0
+
+
+def test_a_log_line_waits_until_the_next_call_is_under_way(tmp_path, monkeypatch):
+    """A GPU has work while the host reads the sums; evaluation and saving find all written."""
+    events, make, progress = [], train.make_advance, logs.RunLog.progress
+
+    def make_advance(*arguments):
+        advance = make(*arguments)
+
+        def noted(state, step, count):
+            events.append(f"call {step + count}")
+            return advance(state, step, count)
+
+        return noted
+
+    def note(log, step, *rest):
+        events.append(f"line {step}")
+        progress(log, step, *rest)
+
+    monkeypatch.setattr(train, "make_advance", make_advance)
+    monkeypatch.setattr(logs.RunLog, "progress", note)
+    train_in(tmp_path, train__steps=4, eval__every_epochs=1.0)  # every second step
+    assert events[:4] == ["call 1", "call 2", "line 1", "line 2"]
+    assert events[4:] == ["call 3", "call 4", "line 3", "line 4"]
+    assert [step for step, _ in lines(tmp_path)] == [1, 2, 3, 4]
 
 
 def test_stops_at_a_loss_that_is_not_finite_and_keeps_the_last_good_step(tmp_path):

@@ -61,7 +61,9 @@ def parts(options: flags.FlagValues, runs: Path) -> list[Part]:
 
 
 def _start(name: str, quick: bool, left: float) -> dict:
-    return startup.measure(SYSTEMS[name].flags(quick), START_LIMIT)
+    found = startup.measure(SYSTEMS[name].flags(quick), START_LIMIT)
+    told = ", ".join(f"{kind} {start['seconds']:.1f} s" for kind, start in found.items())
+    return {**found, "told": told}
 
 
 def _recipe(name: str, data: str, options: flags.FlagValues, runs: Path) -> Cell:

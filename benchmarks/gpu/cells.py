@@ -27,7 +27,7 @@ OURS = {
     "streaming": ("jax step", "jax loop, streaming"),
 }
 THEIRS = {"steps": "torch", "compiled": "torch compiled"}
-NEEDS = {"jax loop, streaming": "grain", "torch": "torch", "torch compiled": "torch"}
+NEEDS = {"jax loop, streaming": "grain"}
 MISSING = "ModuleNotFoundError"
 
 
@@ -58,26 +58,39 @@ def measure(part: str, name: str, precision: str, quick: bool, turns: Turns) -> 
         if part in THEIRS:
             parameters = jax_side.trained_parameters(state)
             makers |= theirs(THEIRS[part], config, batch, parameters)
-        ready, absent, memory = {}, {}, {}
+        ready, memory, absent = {}, {}, {}
         for who, make in makers.items():
-            try:
-                ready[who], memory[who] = warmed(who, make, programs)
-            except Exception as error:  # one that cannot run must not take the others with it
-                first_line = str(error).partition("\n")[0]
-                absent[who] = f"{type(error).__name__}: {first_line[:300]}"
+            ready |= tried(absent, who, lambda who=who, make=make: warmed(who, make))
+            if who in ready:
+                told = f"memory of {who}"
+                memory |= tried(absent, told, lambda who=who: memory_gib(who, programs), who)
         rates = in_turn(ready, turns.rounds, turns.seconds)
+        size = len(batch["image"])
+        costs = tried(absent, "FLOPs", lambda: shares(programs, size, precision, medians(rates)))
     found = {
         "batch": list(batch["image"].shape),
         "images_per_second": medians(rates),
         "ratios": ratios(medians(rates)),
         "memory_gib": {who: gib for who, gib in memory.items() if gib is not None},
+        **costs.get("FLOPs", {}),
         "rounds": rates,
     }
-    found |= shares(programs, len(batch["image"]), precision, medians(rates))
     missing = {who: text for who, text in absent.items() if text.startswith(MISSING)}
     failed = {who: text for who, text in absent.items() if who not in missing}
     kinds = {"skipped": missing, "failed": failed}
     return found | {kind: why for kind, why in kinds.items() if why}
+
+
+def tried(
+    absent: dict[str, str], what: str, make: Callable[[], Any], name: str = ""
+) -> dict[str, Any]:
+    """{name or what: made}; what raises goes into `absent`, and takes nothing else with it."""
+    try:
+        return {name or what: make()}
+    except Exception as error:  # told in the record and at the end, with exit code 1
+        first_line = str(error).partition("\n")[0]
+        absent[what] = f"{type(error).__name__}: {first_line[:300]}"
+        return {}
 
 
 @contextlib.contextmanager
@@ -122,15 +135,14 @@ def theirs(
     return {f"{kind} {what}": (lambda what=what: make(what)) for what in ("step", "inference")}
 
 
-def warmed(
-    who: str, make: Callable[[], Contestant], programs: dict[str, Any]
-) -> tuple[Contestant, float | None]:
-    """A contestant that has run once, and the memory that it takes on the device, GiB.
+def warmed(who: str, make: Callable[[], Contestant]) -> Contestant:
+    """A contestant that has run once.
 
-    Ours from the compiled program, PyTorch's as its allocator saw it; None where neither tells.
+    Raises:
+      ModuleNotFoundError: the package that it needs is not there.
     """
     is_torch = who.startswith("torch")
-    needed = NEEDS.get(who, "torch" if is_torch else "")
+    needed = "torch" if is_torch else NEEDS.get(who)
     if needed and not importlib.util.find_spec(needed):
         raise ModuleNotFoundError(f"{needed} is not installed")
     if is_torch and counterparts.device() == "cuda":
@@ -140,10 +152,21 @@ def warmed(
         torch.cuda.reset_peak_memory_stats()
     contestant = make()
     contestant.run(1)
-    if is_torch:
-        on_gpu = counterparts.device() == "cuda"
-        return contestant, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
-    return contestant, program_gib(programs[who]) if who in programs else None
+    return contestant
+
+
+def memory_gib(who: str, programs: dict[str, Any]) -> float | None:
+    """The memory that a contestant that has just run takes on the device; None: it is not told.
+
+    Ours from the compiled program, PyTorch's as its allocator saw it.
+    """
+    if who in programs:
+        return program_gib(programs[who])
+    if who.startswith("torch") and counterparts.device() == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**30
+    return None
 
 
 def lowered(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> dict[str, Any]:

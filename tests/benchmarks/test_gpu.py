@@ -44,8 +44,9 @@ def test_a_cell_of_each_system(part, system, monkeypatch):
     json.dumps(found)
 
 
-def test_streaming_in_bfloat16():
-    found = cells.measure("streaming", "rat", "bfloat16", True, TURNS)
+def test_streaming(monkeypatch):
+    monkeypatch.setattr("jaxvision.training.run.find_task", linear_task)
+    found = cells.measure("streaming", "unet", "bfloat16", True, TURNS)
     assert set(found["images_per_second"]) == {"jax step", "jax loop, streaming"}
     assert "failed" not in found and "skipped" not in found
 
@@ -66,12 +67,15 @@ def test_each_system_has_its_counterpart_in_torch(system, tmp_path):
 def test_one_that_fails_leaves_the_others(monkeypatch):
     absent_torch(monkeypatch)
 
-    def broken(run, state, images):
+    def broken(*_):
         raise RuntimeError("no such algorithm\nand so on")
 
     monkeypatch.setattr(jax_side, "inference", broken)
-    found = cells.measure("compiled", "rat", "tf32", True, TURNS)
-    assert found["failed"] == {"jax inference": "RuntimeError: no such algorithm"}
+    monkeypatch.setattr(cells, "shares", broken)
+    monkeypatch.setattr("jaxvision.training.run.find_task", linear_task)
+    found = cells.measure("compiled", "unet", "tf32", True, TURNS)
+    text = "RuntimeError: no such algorithm"
+    assert found["failed"] == {"jax inference": text, "FLOPs": text}
     assert "jax step" in found["images_per_second"]
 
 
@@ -183,6 +187,12 @@ def test_the_table_holds_what_was_measured():
     assert "| H200 | 67 | 494.7 | 989.4 | 4.8 |" in table.peaks()
 
 
+def test_a_recipe_that_ends_with_an_error_tells_its_last_lines(tmp_path):
+    recipe = recipes.RECIPES["fer"]._replace(flags=("--config=configs/none.py",))
+    with pytest.raises(RuntimeError, match="ended with 2:\n.*none.py"):
+        recipes.run(recipe, tmp_path / "other", "", False, 100.0)
+
+
 def test_a_recipe_is_trained_and_gone_on_with(tmp_path):
     recipe, workdir = recipes.RECIPES["fer"], tmp_path / "runs" / "fer"
     recipe = recipe._replace(target=0.0, quick=(*recipe.quick, "--config.eval.figure_rows=0"))
@@ -194,5 +204,3 @@ def test_a_recipe_is_trained_and_gone_on_with(tmp_path):
     again = recipes.run(recipe, workdir, "", True, 100.0)
     assert again["curve"] == found["curve"]
     assert again["seconds_in_all"] > found["seconds_in_all"]
-    with pytest.raises(RuntimeError, match="does not exist"):
-        recipes.run(recipe, tmp_path / "other", "/nowhere", True, 100.0)

@@ -87,8 +87,6 @@ def _loss(options, model_options, roll, params, extra, batch, key):
         head_loss, rewards, sums = classify(rollout.outputs, batch["label"], model_options)
     else:
         head_loss, rewards, sums = reconstruct(rollout.outputs, batch["image"], options)
-    # A constant to every gradient: said here, before anything is differentiated through it.
-    rewards = jax.lax.stop_gradient(rewards)
     returns = reinforce.rewards_to_go(rewards, options.discount)
     if options.normalize_rewards:
         returns = reinforce.normalized(returns)
