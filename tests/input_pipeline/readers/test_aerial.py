@@ -14,10 +14,15 @@ from jaxvision.input_pipeline.readers import aerial
 from tests.input_pipeline.test_download import server  # noqa: F401
 
 
-def config(path, image_size=16):
-    return SimpleNamespace(
-        data=SimpleNamespace(path=str(path), image_size=image_size, range=()), seed=0, unused=1
+def config(path, image_size=16, classes=(), class_property="class"):
+    data = SimpleNamespace(
+        path=str(path),
+        image_size=image_size,
+        range=(),
+        classes=classes,
+        class_property=class_property,
     )
+    return SimpleNamespace(data=data, seed=0, unused=1)
 
 
 def pixels(seed, height=12, width=10):
