@@ -20,8 +20,8 @@ def get_config():
     config.data.image_size = 128  # side of the square tiles that images are cut into, in pixels
     config.data.synthetic_examples = dict(train=1024, val=32, test=64)
     config.data.crop_size = 0  # side of the random training crop; 0: the whole tile
-    # Names of COCO's categories, or of GeoJSON's classes, that are to be found; (): all outlines
-    # are of one kind.
+    # The name of COCO's category, or of GeoJSON's class, that is to be found, as ("building",); the
+    # others are background. (): all outlines are of one kind.
     config.data.classes = ()
     config.data.class_property = "class"  # of GeoJSON's features; read where there are `classes`
 

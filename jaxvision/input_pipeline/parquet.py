@@ -81,11 +81,10 @@ def read(files: Sequence[Path], root: Path, label_column: str, needed: bool = Tr
         if names not in (None, own_names) or len(kinds) > 1:
             raise UserError(f"{file} has other class names than {next(iter(splits)).name}")
         rows, names = rows + own, own_names
-    unlabelled = collections.Counter(row.split for row in rows if row.label in ("", "-1"))
-    for split, count in unlabelled.items():
-        if needed and count == sum(row.split == split for row in rows) and split == "test":
-            rows = [row for row in rows if row.split != split]
-            notes.append(f"test is left out: none of its {count} rows has a label")
+    test = [row for row in rows if row.split == "test"]
+    if test and not any(row.label for row in test) and any(row.label for row in rows):
+        rows = [row for row in rows if row.split != "test"]
+        notes.append(f"test is left out: none of its {len(test)} rows has a label")
     classes = names or sorted({row.label for row in rows} - {""}, key=natural)
     return Listed(rows, list(classes), notes)
 

@@ -124,6 +124,21 @@ def text_of(runs):
     return text
 
 
+def test_coco_text_of_pycocotools(tmp_path):
+    truth = np.zeros((40, 50), np.uint8)
+    truth[3:30, 5:40] = truth[0, 0] = 1
+    truth[10:12, 8:30] = 0
+    # What pycocotools 2.0.11 makes of this mask.
+    text = "01Z6j0SJ0000" + "\\OE;" + ";EE;" * 21 + ";9" + "0" * 18 + "]<"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images/a.png")
+    own = [annotation({"size": [40, 50], "counts": text})]
+    write_coco(tmp_path / "a.json", own, height=40, width=50)
+    dataset = aerial.load(config(tmp_path, image_size=64))
+    np.testing.assert_array_equal(dataset.splits["train"].read(0)["mask"][:40], truth)
+
+
 @pytest.mark.parametrize("layout", ["published", "beside", "the file itself"])
 def test_coco_layouts(tmp_path, layout):
     root = path = tmp_path / "d"
@@ -212,6 +227,30 @@ def test_geojson_in_pixels(tmp_path):
     fails(tmp_path, "a.geojson: its outlines lie above the picture")
     write_geojson(tmp_path / "train/masks/a.geojson", [feature([[[1, 2], ["x", 3]]])])
     fails(tmp_path, "feature 1 cannot be used")
+
+
+def test_geojson_of_a_turned_picture_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    picture(tmp_path / "train/images/a.png", exif=exif)
+    write_geojson(tmp_path / "train/masks/a.geojson", [feature([SQUARE])])
+    fails(tmp_path, "EXIF orientation 8, and GeoJSON does not tell", "save the picture upright")
+
+
+def test_objects_of_two_classes_leave_their_common_pixels_out():
+    square, hole = as_ring(np.array(SQUARE)), as_ring(np.array(HOLE))
+    both = Outline(1, (square,)), Outline(2, (hole,))
+    for outlines in (both, both[::-1]):
+        drawn = draw(Drawing(SIDE, SIDE, outlines))
+        assert drawn.disputed == 4 and (drawn.mask == aerial.IGNORE).sum() == 4
+
+
+def test_a_class_of_mask_files_is_refused(tmp_path):
+    picture(tmp_path / "train/images/a.png")
+    (tmp_path / "train/masks").mkdir()
+    Image.fromarray(expected()).save(tmp_path / "train/masks/a.png")
+    with pytest.raises(UserError, match="data.classes=.'building',. is for COCO and GeoJSON"):
+        aerial.load(config(tmp_path, classes=("building",)))
 
 
 @pytest.fixture

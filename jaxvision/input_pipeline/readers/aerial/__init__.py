@@ -56,6 +56,11 @@ def load(config) -> Dataset:
             f"data.image_size is {config.data.image_size}: give the side of a tile in pixels"
         )
     listing = aerial_files.list_examples(path, config.data)
+    if config.data.classes and any(isinstance(e.mask, str) for e in listing.examples):
+        raise UserError(
+            f"data.classes={tuple(config.data.classes)} is for COCO and GeoJSON, and the masks in "
+            f"{path} are pictures of one kind of object: leave it out"
+        )
     checked = pairs_lib.check_pairs(listing.examples, path, config.data.range)
     pairs = checked.pairs
     notes = checks.skip_problems(listing.problems + checked.problems, listing.total, str(path))

@@ -101,9 +101,9 @@ class CheckedDrawing(NamedTuple):
 
 
 def _sized(example: Example, image: Checked) -> Example:
-    """A drawing that does not say its size has that of its picture."""
+    """A drawing that does not say its size has that of its picture, unless this was turned."""
     drawing = example.mask
-    if isinstance(drawing, str) or drawing.height:
+    if isinstance(drawing, str) or drawing.height or image.orientation != 1:
         return example
     return example._replace(mask=drawing._replace(height=image.height, width=image.width))
 
@@ -141,6 +141,11 @@ def _mask_turn(example: Example, image: Checked, mask: Checked | CheckedDrawing)
     if mask.error:
         raise UserError(f"{example.mask_label}: {mask.error}")
     shown, size = (image.height, image.width), (mask.height, mask.width)
+    if size == (0, 0):
+        raise UserError(
+            f"{example.image_label}: it has EXIF orientation {image.orientation}, and GeoJSON does "
+            "not tell whether it was drawn before or after turning: save the picture upright"
+        )
     if image.orientation == mask.orientation and shown == size:
         return 1
     if image.orientation != mask.orientation:
