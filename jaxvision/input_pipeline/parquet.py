@@ -117,6 +117,7 @@ def _read_file(
         schema = opened.schema_arrow
         stated = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = stated.get("info", {}).get("features", {})
+        features = {name: f for name, f in features.items() if isinstance(f, dict)}
         image = _image_column(file, schema, features)
         label = _label_column(file, schema, features, label_column, needed)
         labels = opened.read(columns=[label]).column(0).to_pylist() if label else None
@@ -155,7 +156,7 @@ def _image_column(file: Path, schema: Any, features: dict) -> str:
             return kind.get_field_index("bytes") >= 0
         return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
 
-    stated = [n for n, f in features.items() if isinstance(f, dict) and f.get("_type") == "Image"]
+    stated = [n for n, f in features.items() if f.get("_type") == "Image"]
     found = [n for n in schema.names if n in stated] or [n for n in schema.names if holds(n)]
     preferred = [name for name in ("image", "img") if name in found] or found
     if len(preferred) != 1:
@@ -168,9 +169,7 @@ def _image_column(file: Path, schema: Any, features: dict) -> str:
 
 
 def _label_column(file: Path, schema: Any, features: dict, wanted: str, needed: bool) -> str:
-    stated = [
-        n for n, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"
-    ]
+    stated = [n for n, f in features.items() if f.get("_type") == "ClassLabel"]
     name = wanted or ("label" if "label" in schema.names or len(stated) != 1 else stated[0])
     if name in schema.names:
         return name

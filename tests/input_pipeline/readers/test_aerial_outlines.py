@@ -8,6 +8,7 @@ from PIL import Image
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.readers import aerial
+from jaxvision.input_pipeline.readers.aerial import pairs
 from jaxvision.input_pipeline.readers.aerial.outlines import Drawing, Outline, as_ring, draw
 from tests.input_pipeline.readers.test_aerial import config, fails, stems
 
@@ -194,6 +195,8 @@ def test_coco_that_cannot_be_used(tmp_path):
     fails(tmp_path, "category_id 9 is none of its categories")
     write_coco(file, [annotation([flat(SQUARE)])], ["gone.png"])
     fails(tmp_path, "gone.png in a.json: not in")
+    write_coco(file, [], height="tall")
+    fails(tmp_path, "its height and width are 'tall' and 16")
     write_coco(tmp_path / "b.json", [])
     fails(tmp_path, "holds a.json, b.json: leave one")
 
@@ -227,6 +230,13 @@ def test_geojson_in_pixels(tmp_path):
     fails(tmp_path, "a.geojson: its outlines lie above the picture")
     write_geojson(tmp_path / "train/masks/a.geojson", [feature([[[1, 2], ["x", 3]]])])
     fails(tmp_path, "feature 1 cannot be used")
+    write_geojson(tmp_path / "train/masks/a.geojson", None)
+    fails(tmp_path, "a FeatureCollection without a list of features")
+    write_geojson(tmp_path / "train/masks/a.geojson", [], crs={"type": "name"})
+    fails(tmp_path, "its crs has no name")
+    crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    write_geojson(tmp_path / "train/masks/a.geojson", [feature([SQUARE])], crs=crs)
+    fails(tmp_path, "EPSG:32632, but the picture has no georeference")
 
 
 def test_geojson_of_a_turned_picture_is_refused(tmp_path):
@@ -297,6 +307,9 @@ def test_geojson_of_all_pictures_on_the_earth(georeferenced, system):
 def test_geojson_that_lies_elsewhere(georeferenced):
     write_geojson(georeferenced / "a.geojson", [feature([SQUARE])])
     fails(georeferenced, "none of its 1 footprints lies on any of the 2 pictures")
+    crs = {"type": "name", "properties": {"name": "EPSG:no"}}
+    write_geojson(georeferenced / "a.geojson", [feature([SQUARE])], crs=crs)
+    fails(georeferenced, "crs 'EPSG:no' is not known")
     (georeferenced / "a.geojson").unlink()
     for i in range(2):
         write_geojson(georeferenced / f"masks/{i}.geojson", [feature([SQUARE])])
@@ -318,6 +331,14 @@ def test_geojson_classes(tmp_path):
     assert mask.sum() == 4 and "house (1)" in notes[0]
     with pytest.raises(UserError, match="feature 1 cannot be used .no property 'class'"):
         aerial.load(config(tmp_path, classes=("pond",)))
+
+
+def test_second_start_draws_nothing(tmp_path, monkeypatch):
+    picture(tmp_path / "images/a.png")
+    write_coco(tmp_path / "a.json", [annotation([flat(SQUARE)])])
+    first = aerial.load(config(tmp_path)).fingerprint
+    monkeypatch.setattr(pairs, "draw", None)
+    assert aerial.load(config(tmp_path)).fingerprint == first
 
 
 def test_the_outlines_decide_the_fingerprint(tmp_path):

@@ -95,7 +95,9 @@ def _annotated(picture: dict, annotations: list[dict], numbers: dict[Any, int]) 
     """The outlines of one picture; a problem where one of them cannot be had: a mask that lacks an
     object would teach that there is none."""
     name = str(picture["file_name"])
-    size = int(picture.get("height") or 0), int(picture.get("width") or 0)
+    size = picture.get("height") or 0, picture.get("width") or 0
+    if not all(isinstance(side, int) and 0 <= side < 2**20 for side in size):
+        return Annotated(name, None, f"its height and width are {size[0]!r} and {size[1]!r}")
     outlines, nested = [], 0
     for annotation in annotations:
         label = IGNORE if annotation.get("iscrowd") else numbers[annotation["category_id"]]

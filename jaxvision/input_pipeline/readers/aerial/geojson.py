@@ -75,7 +75,9 @@ def read(content: Any, path: Path, classes: Sequence[str], class_property: str) 
     """
     if not is_geojson(content):
         raise UserError(f"{path} is no GeoJSON: its type is no FeatureCollection")
-    features = content["features"] if content["type"] == "FeatureCollection" else [content]
+    features = content.get("features") if content["type"] == "FeatureCollection" else [content]
+    if not isinstance(features, list):
+        raise UserError(f"{path}: a FeatureCollection without a list of features")
     polygons, names, others = [], [], collections.Counter()
     for number, feature in enumerate(features, 1):
         try:
@@ -97,7 +99,11 @@ def read(content: Any, path: Path, classes: Sequence[str], class_property: str) 
         (labels[name], rings) for name, rings in zip(names, polygons, strict=True) if name in labels
     ]
     return Footprints(
-        path, [label for label, _ in kept], [rings for _, rings in kept], _system(content), notes
+        path,
+        [label for label, _ in kept],
+        [rings for _, rings in kept],
+        _system(content, path),
+        notes,
     )
 
 
@@ -127,11 +133,14 @@ def _name(feature: dict, class_property: str) -> str:
     return str(value)
 
 
-def _system(content: dict) -> str:
+def _system(content: dict, path: Path) -> str:
     if str(content.get("coordinate_system", "")).lower().startswith(PIXELS):
         return PIXELS
     crs = content.get("crs")  # of GeoJSON before RFC 7946
-    return str(crs["properties"]["name"]) if crs else ""
+    try:
+        return str(crs["properties"]["name"]) if crs else ""
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its crs has no name: {str(crs)[:80]}") from error
 
 
 def drawing_of(footprints: Footprints, picture: Path) -> Drawing:
@@ -199,7 +208,6 @@ def placed_in(footprints: Footprints, crs: Any) -> Placed:
     Raises:
       ValueError: the file's reference system is not known.
     """
-    import rasterio.errors
     import rasterio.warp
 
     if not footprints.rings:
@@ -212,7 +220,7 @@ def placed_in(footprints: Footprints, crs: Any) -> Placed:
     if system:
         try:
             points = np.stack(rasterio.warp.transform(system, crs, *points.T), axis=1)
-        except (rasterio.errors.RasterioError, rasterio.errors.CRSError) as error:
+        except Exception as error:  # rasterio lets GDAL's own errors through
             raise ValueError(f"crs {system!r} is not known: {error}") from error
     flat = iter(np.split(points, np.cumsum(counts)[:-1]))
     rings = [[next(flat) for _ in own] for own in footprints.rings]

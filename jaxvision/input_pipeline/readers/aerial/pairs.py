@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxvision import cache
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import checks, download
 from jaxvision.input_pipeline.checks import Checked
+from jaxvision.input_pipeline.dataset import fingerprint
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 from jaxvision.input_pipeline.readers.aerial.listing import Example
 from jaxvision.input_pipeline.readers.aerial.outlines import Drawing, draw
@@ -60,7 +62,7 @@ def check_pairs(
     shown, masks = checked[: len(examples)], iter(checked[len(examples) :])
     examples = [_sized(example, image) for example, image in zip(examples, shown, strict=True)]
     drawings = [example.mask for example in examples if isinstance(example.mask, Drawing)]
-    drawn = threaded(_check_drawing, drawings, "drawing masks", cpu_threads())
+    drawn = iter(_check_drawings(drawings, path))
     masks = [next(masks if isinstance(example.mask, str) else drawn) for example in examples]
     halves = shown, masks
     good, empty, turned = CheckedPairs([], [], []), [], []
@@ -106,6 +108,31 @@ def _sized(example: Example, image: Checked) -> Example:
     if isinstance(drawing, str) or drawing.height or image.orientation != 1:
         return example
     return example._replace(mask=drawing._replace(height=image.height, width=image.width))
+
+
+def _check_drawings(drawings: Sequence[Drawing], root: Path) -> list[CheckedDrawing]:
+    """Draws every mask once, in threads, and keeps the outcome for the next start."""
+    store = cache.cache_dir() / "checked" / f"{fingerprint([root.resolve(), 'drawings'])}.json"
+    known = {key: CheckedDrawing(*fields) for key, fields in (cache.read_json(store) or {}).items()}
+    keys = [f"{cache.code_version()} {_digest(drawing)}" for drawing in drawings]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    drawn = threaded(lambda i: _check_drawing(drawings[i]), missing, "drawing masks", cpu_threads())
+    for i, checked in zip(missing, drawn, strict=True):
+        known[keys[i]] = checked
+    if missing:
+        cache.keep_json(store, {key: known[key] for key in keys})
+    return [known[key] for key in keys]
+
+
+def _digest(drawing: Drawing) -> str:
+    """A hash of all that a mask is drawn from."""
+    digest = hashlib.blake2b(f"{drawing.height} {drawing.width}".encode(), digest_size=16)
+    for outline in drawing.outlines:
+        sizes = [len(ring) for ring in outline.rings]
+        digest.update(f"{outline.label} {sizes} {len(outline.runs)}".encode())
+        for part in (*outline.rings, outline.runs):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _check_drawing(drawing: Drawing) -> CheckedDrawing:
