@@ -14,12 +14,22 @@ if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
 from absl import flags
 from ml_collections import config_flags
 
-from jaxvision import failures, workdir
+from jaxvision import failures, hosts, workdir
+from jaxvision.config.arguments import as_user_errors
 from jaxvision.config.check import check
 from jaxvision.engine import ENGINES, check_is_run, read_config
 from jaxvision.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "export", "export_weights", "serve")
+# The flags that mean something to each mode, beside workdir, mode and config.
+MODES = {
+    "train": ("test",),
+    "evaluate": ("split", "step", "engine", "output"),
+    "predict": ("input", "output", "step", "engine", "format", "shard_rows", "workers"),
+    "export": ("output", "step", "weights_dtype", "onnx_weights", "notes"),
+    "export_weights": ("output",),
+    "serve": ("engine", "host", "port", "token_file", "reload", "queue", "deadline"),
+}
+PATHS = ("workdir", "input", "output", "notes", "token_file")
 HELP = """\
 Trains, evaluates and uses five vision systems.
 
@@ -27,6 +37,7 @@ Trains, evaluates and uses five vision systems.
   python main.py --config=configs/fer.py:cnn5 --workdir=workdir/fer --config.data.path=/data/faces
   python main.py --mode=evaluate --workdir=workdir/unet                judge on the test split
   python main.py --mode=predict --workdir=workdir/unet --input=photos/ --output=masks/
+  python main.py --mode=predict --workdir=zoo/fer '--input=faces/{{000..099}}.tar' --output=out/
   python main.py --mode=export --workdir=workdir/unet --output=model/  without flax, or as ONNX
   python main.py --mode=export_weights --workdir=workdir/unet --output=encoder.safetensors
   python main.py --mode=serve --workdir=workdir/unet,workdir/fer       HTTP, a live camera, a page
@@ -50,15 +61,25 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "workdir", "", "The run's folder, or (evaluate, predict) an exported model's.", **define
     )
-    flags.DEFINE_enum("mode", "train", MODES, "The job.", **define)
+    flags.DEFINE_enum("mode", "train", list(MODES), "The job.", **define)
     splits = ["train", "val", "test", "all"]
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
-    flags.DEFINE_string("input", "", "predict: a file, or a folder of them.", **define)
+    about = "train: judge the test split at the end; false leaves it, and films of it, for later."
+    flags.DEFINE_bool("test", True, about, **define)
+    about = "predict: a file or a folder of them; for parquet see docs/predict_many.md."
+    flags.DEFINE_string("input", "", about, **define)
     flags.DEFINE_integer(
-        "step", 0, "evaluate, predict: the checkpoint to use; 0: the best.", lower_bound=0, **define
+        "step",
+        0,
+        "evaluate, predict, export: the checkpoint to use; 0: the best.",
+        lower_bound=0,
+        **define,
     )
-    flags.DEFINE_string("output", "", "All but train: where to; '': into the workdir.", **define)
+    about = "evaluate, predict, export, export_weights: where to; '': into the workdir."
+    flags.DEFINE_string("output", "", about, **define)
     _define_export_flags(define)
+    _define_host_flags(define)
+    _define_parquet_flags(define)
     serve = (
         (flags.DEFINE_string, "host", "127.0.0.1", "where to listen; others need --token_file."),
         (flags.DEFINE_integer, "port", 8000, "where to listen; 0: a free one."),
@@ -72,8 +93,17 @@ def define_flags() -> flags.FlagValues:
     return values
 
 
+def _define_host_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "train, evaluate: host:port of process 0, of several processes."
+    flags.DEFINE_string("coordinator", "", about, **define)
+    about = "train, evaluate: how many; 0: as SLURM, Open MPI or Kubernetes tell, else 1."
+    flags.DEFINE_integer("processes", 0, about, lower_bound=0, **define)
+    about = "train, evaluate: which this is, from 0; -1: as those tell."
+    flags.DEFINE_integer("process", -1, about, lower_bound=-1, **define)
+
+
 def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
-    about = "evaluate, predict, serve: onnx runs an exported model.onnx."
+    about = "evaluate, predict, serve: onnx runs an exported model.onnx; predict: ray, a cluster."
     flags.DEFINE_enum("engine", "auto", ENGINES, about, **define)
     dtypes = ["float32", "float16"]
     flags.DEFINE_enum("weights_dtype", "float32", dtypes, "export: weights as kept.", **define)
@@ -81,6 +111,17 @@ def _define_export_flags(define: dict[str, flags.FlagValues]) -> None:
     flags.DEFINE_enum("onnx_weights", "inside", ["inside", "beside"], about, **define)
     about = "export: a text on data, terms and limits for the model card."
     flags.DEFINE_string("notes", "", about, **define)
+
+
+def _define_parquet_flags(define: dict[str, flags.FlagValues]) -> None:
+    about = "predict: parquet for millions; auto: for tables, tar files and --engine=ray."
+    flags.DEFINE_enum("format", "auto", ["auto", "files", "parquet"], about, **define)
+    several = (
+        ("shard_rows", "predict: pictures a parquet file; 0: 1024, or as begun."),
+        ("workers", "predict, ray: processes that hold the model; 0: as many as fit."),
+    )
+    for name, about in several:
+        flags.DEFINE_integer(name, 0, about, lower_bound=0, **define)
 
 
 def help_text(values: flags.FlagValues) -> str:
@@ -108,13 +149,17 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
       UserError: an unknown flag or config field, a wrong type or value, no workdir.
     """
     define = {"flag_values": values, "sys_argv": argv}
-    try:
+    argv = define["sys_argv"] = _last_of_each(argv)
+    with as_user_errors():
         values(argv, known_only=True)
+        _expand_home(values)
+        _refuse_flags_of_other_modes(values)
         given = any(arg.lstrip("-").split("=")[0] == "config" for arg in argv[1:])
         # Published weights can be exported without a run.
         if not values.workdir and not (given and values.mode == "export_weights"):
             raise UserError("no --workdir given: name the run's folder, as --workdir=workdir/unet")
         if given:
+            _check_config_file(argv)
             config_flags.DEFINE_config_file("config", **define)
         else:
             # serve takes several folders; what is overridden concerns the first.
@@ -122,27 +167,61 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> None:
             config = read_config(folder)
             config_flags.DEFINE_config_dict("config", config, **define)
         rest = values(argv)
+        _expand_home(values)
         values.config.lock()
-    except flags.Error as error:
-        # Of a config file that raises, the message is a traceback, and its last line tells.
-        told = str(error).strip().splitlines()[-1]
-        raise UserError(told.removeprefix("jaxvision.errors.UserError: ")) from error
-    except UserError:
-        raise
-    except Exception as error:  # a config file is a program, and may raise anything
-        reason = error.args[0] if error.args else error  # the text, or the error that has it
-        reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        raise UserError(f"config: {' '.join(str(reason).split())}") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every argument is --name=value")
     check(values.config)
     flags.FLAGS.mark_as_parsed()  # grain's workers ask for it
 
 
+def _last_of_each(argv: list[str]) -> list[str]:
+    """The arguments, of a field that is given twice the last: absl would join two tuples."""
+    names = [arg.split("=")[0] for arg in argv]
+    last = {name: i for i, name in enumerate(names)}
+    return [a for i, a in enumerate(argv) if "=" not in a or not i or last[names[i]] == i]
+
+
+def _check_config_file(argv: list[str]) -> None:
+    given = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("config=")), None)
+    path = (given or "").split(":")[0]
+    if given is not None and not os.path.isfile(path):
+        raise UserError(f"--config={given}: {path!r} is no file; give one, as configs/unet.py")
+
+
+def _expand_home(values: flags.FlagValues) -> None:
+    """A shell leaves the '~' of --workdir=~/run as it is."""
+    for name in PATHS:
+        parts = values[name].value.split(",")  # serve takes several workdirs
+        values[name].value = ",".join(map(os.path.expanduser, parts))
+
+
+def _refuse_flags_of_other_modes(values: flags.FlagValues) -> None:
+    for name in values:
+        modes = [mode for mode, names in MODES.items() if name in names]
+        if values[name].present and modes and values.mode not in modes:
+            raise UserError(
+                f"--{name} means nothing with --mode={values.mode}, but with {', '.join(modes)}: "
+                "leave it out"
+            )
+
+
 def find_job(values: flags.FlagValues) -> Callable[[], None]:
     """What the flags ask for; the heavy imports wait until the flags are known to be right."""
     config, folder = values.config, values.workdir
+    if values.mode in ("train", "evaluate"):
+        hosts.connect(values.coordinator, values.processes, values.process)
+    elif values.coordinator or values.processes > 1 or values.process > 0:
+        raise UserError(
+            f"--mode={values.mode} is done by one process: leave out --coordinator, --processes "
+            "and --process"
+        )
     if values.mode == "predict":  # which may go without jax
+        from jaxvision.batch_inference import run
+
+        if run.wants_parquet(values.input, values.engine, values.format):
+            many = run.Options(*(values[name].value for name in run.Options._fields))
+            return lambda: run.predict_many(config, folder, many)
         from jaxvision.predict import predict_files
 
         where = (values.input, values.output, values.step, values.engine)
@@ -162,7 +241,7 @@ def find_job(values: flags.FlagValues) -> Callable[[], None]:
     if values.mode == "train":
         from jaxvision.train import train
 
-        return lambda: train(config, folder)
+        return lambda: train(config, folder, values.test)
     if values.mode == "export":
         from jaxvision.export.write import Options, export_model
 
@@ -188,12 +267,15 @@ def main(argv: list[str]) -> int:
         if __name__ == "__main__":  # imports are over; in them an exception would not come through
             failures.listen()
         job()
+        hosts.disconnect()
     except SystemExit as stop:  # training was stopped, and has said so
+        hosts.disconnect()
         return stop.code
     except failures.KNOWN as error:
-        code, line = failures.told(error)
+        code, line = hosts.failed(error, failures.told)
         if __name__ == "__main__":
             failures.last_word(line)
+            hosts.exit_now(code)
         else:
             print(line, file=sys.stderr)
         return code

@@ -3,20 +3,21 @@
 python -m benchmarks.fer_table --data=/data/fer2013 --out=workdir/fer_table
 python -m benchmarks.fer_table --data=/data/fer2013 --variants=cnn4,resnet18 --seeds=5
 
-Every run is `main.py` in a process of its own, in <out>/<variant>_<seed>; a finished run is
-not repeated, one that was cut off is resumed. `--config.x=y` goes to every run.
+Every run is `main.py` in a process of its own (`jaxvision.sweep.processes`), in
+<out>/<variant>_<seed>; a finished run is not repeated, one that was cut off is resumed.
+`--config.x=y` goes to every run.
 """
 
 import csv
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from benchmarks.timing import ROOT, machine, write_result
+from benchmarks.timing import machine, write_result
+from jaxvision.sweep import processes
 
 FLAGS = flags.FLAGS
 
@@ -46,29 +47,6 @@ COLUMNS = (
 )
 
 
-def train(config: str, workdir: Path, seed: int, overrides: list[str]) -> None:
-    """One run of main.py, to its end; its output goes to <workdir>.log.
-
-    Raises:
-      RuntimeError: it failed; the message holds the end of its output.
-    """
-    command = [
-        sys.executable,
-        str(ROOT / "main.py"),
-        f"--config={config}",
-        f"--workdir={workdir}",
-        f"--config.seed={seed}",
-        *overrides,
-    ]
-    log = workdir.with_suffix(".log")
-    workdir.with_suffix(".args").write_text(json.dumps(overrides))
-    with open(log, "a") as file:
-        done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    if done.returncode:
-        tail = "\n".join(log.read_text().splitlines()[-5:])
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{tail}")
-
-
 def is_finished(workdir: Path, overrides: list[str]) -> bool:
     """Whether the run is there already.
 
@@ -85,13 +63,14 @@ def is_finished(workdir: Path, overrides: list[str]) -> bool:
     return True
 
 
-def read_run(workdir: Path, log: Path, metric: str) -> dict[str, float]:
+def read_run(workdir: Path, metric: str) -> dict[str, float]:
     """What a finished run measured: parameters, images_per_second, val and test of `metric`."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     rates = [line["images_per_second"] for line in lines if line.get("images_per_second")]
     vals = [line[f"val/{metric}"] for line in lines if line.get(f"val/{metric}") is not None]
     evaluation = json.loads((workdir / "evaluation.json").read_text())
-    told = next(x for x in log.read_text().splitlines() if x.startswith("model: "))
+    output = (workdir / processes.OUTPUT).read_text().splitlines()
+    told = next(x for x in output if x.startswith("model: "))
     return {
         "parameters": int(told.split()[1].replace(",", "")),
         "images_per_second": statistics.median(rates) if rates else float("nan"),
@@ -156,8 +135,10 @@ def main(argv: list[str]) -> None:
             try:
                 if not is_finished(workdir, overrides):
                     print(f"{variant}, seed {seed}: training in {workdir}", flush=True)
-                    train(f"{FLAGS.config_file}:{variant}", workdir, seed, overrides)
-                runs[variant].append(read_run(workdir, workdir.with_suffix(".log"), FLAGS.metric))
+                    workdir.with_suffix(".args").write_text(json.dumps(overrides))
+                    config = f"--config={FLAGS.config_file}:{variant}"
+                    processes.run(workdir, [config, f"--config.seed={seed}", *overrides])
+                runs[variant].append(read_run(workdir, FLAGS.metric))
             except RuntimeError as error:  # one variant out of memory must not end the others
                 failed[workdir.name] = str(error)
                 print(error, file=sys.stderr)

@@ -1,7 +1,9 @@
 """Our side of `benchmarks.throughput`: the step, the loop around it and inference, in images."""
 
 import collections
+import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +15,14 @@ from jaxvision import train
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
-from jaxvision.sharding import make_mesh, replicated, shard_batch
+from jaxvision.models import encoders, pretrained
+from jaxvision.sharding import make_mesh, shard_batch
 from jaxvision.training.run import Run, make_optimizer, prepare
-from jaxvision.training.train_state import TrainState, eval_variables, make_train_step
+from jaxvision.training.train_state import (
+    TrainState,
+    create_state,
+    eval_variables,
+)
 
 
 def make_run(config: ConfigDict, workdir: str) -> Run:
@@ -34,27 +41,29 @@ def first_batch(run: Run) -> dict[str, np.ndarray]:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
+def state_shapes(run: Run) -> TrainState:
+    """The shapes of `initial_state`; nothing is run."""
+    batch, model = first_batch(run), run.task.model
+
+    def make():
+        variables = model.init(jax.random.key(0), batch)
+        return create_state(
+            model, make_optimizer(run), variables, batch, run.config.train.ema_decay
+        )
+
+    return jax.eval_shape(make)
+
+
 def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Contestant:
-    """Train steps, augmentation included, on one batch that stays on the device."""
-    config = run.config
-    step = jax.jit(
-        make_train_step(
-            run.task.model,
-            make_optimizer(run),
-            config.seed,
-            config.train.ema_decay,
-            config.train.accumulate_steps,
-        ),
-        donate_argnums=0,
-        out_shardings=replicated(run.mesh),
-    )
+    """Train steps on one batch that stays on the device."""
+    config, (step, _) = run.config, train.jitted_steps(run)
     state, batch = own_copy(state), shard_batch(run.mesh, batch)
 
     def go(images):
         nonlocal state
         count = math.ceil(images / config.batch_size)
         for _ in range(count):
-            state = step(state, batch)
+            state, _ = step(state, batch)
         jax.block_until_ready(state)
         return count * config.batch_size
 
@@ -65,7 +74,7 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     """What `train.py` does between two evaluations, data included.
 
     `make_advance` is the loop's own; around it the wait for the call before the last and the
-    reading of the sums at every log line, as in the loop. No file is written.
+    reading of the sums at every log line, a call late, as in the loop. No file is written.
     """
     config = ConfigDict(run.config.to_dict())
     config.data.resident = str(resident).lower()
@@ -78,14 +87,19 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     def go(images):
         nonlocal state, step
         calls, tokens = math.ceil(images / config.batch_size / per_call), collections.deque()
+        unread = None
         for _ in range(calls):
             state, token = advance(state, step, per_call)
             step += per_call
             tokens.append(token)
+            if unread:
+                jax.device_get(unread)
+                unread = None
             if len(tokens) > train.CALLS_AHEAD:
                 int(tokens.popleft())
             if step % config.log.every_steps < per_call:
-                jax.device_get(state.sums)
+                unread = state.sums
+                state = state.replace(sums=train.cleared(unread))
         jax.block_until_ready(state)
         return calls * per_call * config.batch_size
 
@@ -106,6 +120,17 @@ def inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
         return count * len(images)
 
     return Contestant(go)
+
+
+def random_weights(config: ConfigDict, folder: Path) -> str:
+    """A file of random weights for a config's encoder, which may then be frozen: its path."""
+    name = config.model.encoder.name
+    model = encoders.make(name, num_classes=0)
+    init = jax.jit(functools.partial(model.init, train=False))
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    path = Path(folder) / f"{name}.safetensors"
+    pretrained.save(path, name, model, variables, "random, for a benchmark")
+    return str(path)
 
 
 def own_copy(state: TrainState) -> TrainState:

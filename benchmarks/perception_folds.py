@@ -4,8 +4,8 @@ python -m benchmarks.perception_folds --config.data.path=/data/streets --folds=5
 python -m benchmarks.perception_folds --config.data.path=/data/streets --sample_pairs=4000 \
     --config.loss.scores=0 --config.loss.votes=1
 
-Each fold is a run of the training loop with its own test split; nothing is chosen on it. See
-benchmarks/README.md.
+Each fold is a run of `main.py` in a process of its own (`jaxvision.sweep.processes`) with its own
+test split; nothing is chosen on it. See benchmarks/README.md.
 """
 
 import json
@@ -14,16 +14,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks.timing import machine, write_result
-from jaxvision import train, workdir
 from jaxvision.input_pipeline import loader, score_scale
 from jaxvision.input_pipeline.dataset import Dataset, Split
 from jaxvision.input_pipeline.readers.perception import files as perception_files
 from jaxvision.input_pipeline.readers.perception.votes import CHOICES
 from jaxvision.input_pipeline.synthetic.perception import make_votes
+from jaxvision.sweep import processes
 from jaxvision.tasks.perception import metrics as metrics_perception
 
 FLAGS = flags.FLAGS
@@ -110,17 +110,25 @@ def add_votes(source: Path, folder: Path, pairs: int, seed: int) -> Path:
     return folder
 
 
-def run_fold(config: ConfigDict, fold: int, folder: Path) -> dict[str, dict[str, float]]:
+def run_fold(
+    config: ConfigDict, arguments: list[str], fold: int, folder: Path
+) -> dict[str, dict[str, float]]:
     """Trains on all folds but one; the test metrics of the model and of the baselines.
 
     A run that was cut off goes on; one that is finished is not repeated.
+
+    Args:
+      config: of all folds; `arguments` are those of main.py that make it.
+      fold: that is tested on.
+      folder: where the runs are.
     """
     config = ConfigDict(config.to_dict())
     config.data.fold = fold
     found = baselines(loader.load_dataset(config))
     evaluation = folder / f"fold_{fold}" / "evaluation.json"
     if not evaluation.exists():
-        train.train(config, str(folder / f"fold_{fold}"))
+        print(f"fold {fold}: training in {evaluation.parent}", flush=True)
+        processes.run(evaluation.parent, [*arguments, f"--config.data.fold={fold}"])
     return {"model": json.loads(evaluation.read_text())["metrics"], **found}
 
 
@@ -137,18 +145,19 @@ def averages(folds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, li
 def main(argv: list[str]) -> None:
     """Trains every fold, prints and writes."""
     del argv
-    logging.set_verbosity(logging.WARNING)  # orbax tells its settings
-    workdir.keep_compiled_programs()
     config = FLAGS.config
     config.data.folds = FLAGS.folds
+    arguments = [a for a in sys.argv[1:] if a.lstrip("-").startswith(("config=", "config."))]
+    arguments.append(f"--config.data.folds={FLAGS.folds}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(FLAGS.runs or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if FLAGS.sample_pairs:
             source = Path(config.data.path)
             config.data.path = str(add_votes(source, folder, FLAGS.sample_pairs, config.seed))
+            arguments.append(f"--config.data.path={config.data.path}")
         wanted = range(FLAGS.first_folds or FLAGS.folds)
-        folds = [run_fold(config, fold, folder) for fold in wanted]
+        folds = [run_fold(config, arguments, fold, folder) for fold in wanted]
     result = {"machine": machine(), "averages": averages(folds), "folds": folds}
     for who, values in result["averages"].items():
         listed = ("pearson", "spearman", "r2", "mae", "within_one_decile")

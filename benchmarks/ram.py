@@ -46,27 +46,17 @@ def torch_contestants(config, batch: dict, parameters: int) -> dict[str, Contest
     """
     import torch
 
-    from benchmarks import ram_torch
+    from benchmarks import counterparts, ram_torch
 
     torch.set_num_threads(os.cpu_count())
-    device = "cuda" if torch.cuda.is_available() and jax.default_backend() != "cpu" else "cpu"
-    size, found = len(batch["image"]), {}
+    found = {}
     for name, retina in (("looped", ram_torch.Looped), ("vectorised", ram_torch.Vectorised)):
-        model = ram_torch.RAM(config.model, 10, batch["image"].shape[-1], retina).to(device)
+        model = ram_torch.make_model(config, batch, retina).to(counterparts.device())
         count = sum(parameter.numel() for parameter in model.parameters())
         if count != parameters:
             raise ValueError(f"the PyTorch model has {count:,} parameters, ours {parameters:,}")
         step = ram_torch.make_train_step(model, config, batch)
-
-        def go(images, step=step):
-            count = -(-images // size)
-            for _ in range(count):
-                step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            return count * size
-
-        found[f"torch, patches {name}"] = Contestant(go)
+        found[f"torch, patches {name}"] = counterparts.contestant(step, batch)
     return found
 
 

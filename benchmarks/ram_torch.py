@@ -65,6 +65,8 @@ class RAM(nn.Module):
         super().__init__()
         if options.patches != 1 or options.core != "rnn" or options.head != "classifier":
             raise ValueError("the PyTorch RAM is a classifier of one scale with the ReLU core")
+        if options.first != "random":
+            raise ValueError("the PyTorch RAM looks at a random place first")
         what, where, both = options.widths
         self.options, self.retina = options, retina
         self.what = nn.Linear(options.size**2 * channels, what)
@@ -89,14 +91,15 @@ class RAM(nn.Module):
             state = F.relu(self.core_in(glimpse) + self.core_state(state))
             if t + 1 < options.glimpses:
                 seen = state.detach()
-                baselines.append(self.baseline(seen)[:, 0])
+                baselines.append(self.baseline(seen)[:, 0].float())
                 seen = seen / (seen.square().mean(1, keepdim=True) + 1e-6).sqrt()
-                mean = torch.tanh(self.location(seen) / options.hidden**0.5)
-                policy = torch.distributions.Normal(mean, options.std)
+                mean = torch.tanh(self.location(seen).float() / options.hidden**0.5)
+                # Checking its arguments would have the host wait for a GPU at every glimpse.
+                policy = torch.distributions.Normal(mean, options.std, validate_args=False)
                 sampled = policy.sample()
                 log_probs.append(policy.log_prob(sampled).sum(1))
                 location = sampled.clamp(-1, 1)
-        return self.classifier(state), torch.stack(log_probs), torch.stack(baselines)
+        return self.classifier(state).float(), torch.stack(log_probs), torch.stack(baselines)
 
 
 def hybrid_loss(rollout, labels, policy_weight):
@@ -108,8 +111,41 @@ def hybrid_loss(rollout, labels, policy_weight):
     return F.cross_entropy(logits, labels) + baseline_loss + policy_weight * policy_loss
 
 
+def make_model(config, batch: dict[str, np.ndarray], retina: type = Vectorised) -> RAM:
+    """The counterpart of a config's RAM; as many classes as the batch's labels show.
+
+    Raises:
+      ValueError: the config's model is another kind.
+    """
+    classes = int(batch["label"].max()) + 1  # of 128 digits, every class is there
+    return RAM(config.model, classes, batch["image"].shape[-1], retina)
+
+
 def make_train_step(model: RAM, config, batch: dict[str, np.ndarray]) -> Callable[[], torch.Tensor]:
     """Returns step() -> loss; no moving average."""
     loss_of = functools.partial(hybrid_loss, policy_weight=config.loss.policy_weight)
     truth = [batch["label"].astype(np.int64)]
     return torch_side.train_step(model, config, batch["image"], truth, loss_of)
+
+
+def make_predict(model: RAM, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
+    """Returns predict() -> probabilities [B, K] of uint8 images on the host.
+
+    The mean of `predict.rollouts` rollouts, as ours.
+    """
+
+    def finish(rolled):
+        return torch.stack([logits.softmax(-1) for logits, _, _ in rolled]).mean(0)
+
+    return torch_side.inference(Rollouts(model, config.predict.rollouts), config, images, finish)
+
+
+class Rollouts(nn.Module):
+    """Several rollouts of a RAM at the same images, one after another."""
+
+    def __init__(self, model: RAM, count: int):
+        super().__init__()
+        self.model, self.count = model, count
+
+    def forward(self, images):
+        return [self.model(images) for _ in range(self.count)]

@@ -6,7 +6,6 @@ Both sides decode the same files with the same function; see benchmarks/README.m
 """
 
 import csv
-import functools
 import math
 import os
 import tempfile
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -27,7 +25,6 @@ from jaxvision import workdir
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Split, training_split
 from jaxvision.input_pipeline.synthetic import perception as synthetic
-from jaxvision.models import encoders, pretrained
 from jaxvision.training.run import Run, initial_state, make_optimizer
 
 FLAGS = flags.FLAGS
@@ -53,12 +50,7 @@ def make_config(folder: Path, batch_size: int) -> ConfigDict:
     config = perception_config.get_config()
     config.batch_size = batch_size
     config.data.path, config.data.resident = str(folder), "false"
-    model = encoders.make("mobilenet_v2", num_classes=0)
-    init = jax.jit(functools.partial(model.init, train=False))
-    weights = folder / "encoder.safetensors"
-    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    pretrained.save(weights, "mobilenet_v2", model, variables, "random, for a benchmark")
-    config.model.encoder.weights = str(weights)
+    config.model.encoder.weights = jax_side.random_weights(config, folder)
     return config
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from benchmarks import jax_side, startup
+from benchmarks import counterparts, jax_side, startup
 from benchmarks.timing import (
     Contestant,
     in_turn,
@@ -57,53 +57,15 @@ def jax_contestants(
 def torch_contestants(
     config: ConfigDict, batch: dict[str, np.ndarray], trained_parameters: int, compiled: bool
 ) -> dict[str, Contestant]:
-    """The same model in PyTorch, channels_last, on as many threads as there are cores.
+    """The same model in PyTorch, with `compiled` also through torch.compile.
 
     Raises:
       ValueError: the config's model has no counterpart in PyTorch.
     """
-    import torch
-
-    from benchmarks import classifier_torch, keypoints_torch, unet_torch
-
-    if config.task == "keypoints":
-        theirs = keypoints_torch
-    elif (config.task, config.loss.name) == ("segmentation", "bce_dice"):
-        theirs = unet_torch
-    elif (config.task, config.loss.name) == ("classification", "cross_entropy"):
-        theirs = classifier_torch
-    else:
-        raise ValueError(f"no PyTorch counterpart of task {config.task}: run with --no_torch")
-    torch.set_num_threads(os.cpu_count())
-    torch.backends.cudnn.benchmark = True
-    device = "cuda" if torch.cuda.is_available() and jax.default_backend() != "cpu" else "cpu"
-    size = len(batch["image"])
-
-    def contestant(call):
-        def run(images):
-            count = -(-images // size)
-            for _ in range(count):
-                call()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            return count * size
-
-        return Contestant(run)
-
     found = {}
     for name in ("torch", "torch compiled") if compiled else ("torch",):
-        trained, used = (theirs.make_model(config, batch).to(device) for _ in range(2))
-        count = sum(parameter.numel() for parameter in trained.parameters())
-        if count != trained_parameters:
-            raise ValueError(
-                f"the PyTorch model trains {count:,} parameters, ours {trained_parameters:,}: "
-                "with a frozen encoder run with --no_torch"
-            )
-        if name == "torch compiled":
-            trained, used = torch.compile(trained), torch.compile(used)
-        step = theirs.make_train_step(trained, config, batch)
-        predict = theirs.make_predict(used, config, batch["image"])
-        found |= {f"{name} step": contestant(step), f"{name} inference": contestant(predict)}
+        made = counterparts.contestants(config, batch, trained_parameters, name != "torch")
+        found |= {f"{name} {what}": contestant for what, contestant in made.items()}
     return found
 
 

@@ -109,7 +109,8 @@ def write_result(path: str | Path, result: dict) -> None:
 
 
 def _module() -> str:
-    return f"benchmarks.{Path(sys.argv[0]).stem}"
+    path = Path(sys.argv[0])
+    return f"benchmarks.{path.parent.name if path.stem == '__main__' else path.stem}"
 
 
 def _cpu_model() -> str:

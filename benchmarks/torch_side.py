@@ -28,8 +28,9 @@ def train_step(
     """
     batch = [host_tensor(array) for array in (images, *truth)]
     device, options = next(model.parameters()).device, config.optimizer
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(
         groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
@@ -44,7 +45,7 @@ def train_step(
         loss = loss_of(output, *known)
         loss.backward()
         if options.clip_norm > 0:
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+            nn.utils.clip_grad_norm_(trained, options.clip_norm)
         optimizer.step()
         return loss.detach()
 

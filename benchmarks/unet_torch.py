@@ -42,6 +42,7 @@ class Encoder(nn.Module):
 
     def __init__(self, width: float, repeats: tuple[int, ...], momentum: float):
         super().__init__()
+        self.momentum = momentum
         channels = divisible(32 * width)
         self.stem = conv_bn(3, channels, 3, momentum, stride=2)
         self.blocks, self.taps, self.channels = nn.ModuleList(), [], []

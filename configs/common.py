@@ -21,9 +21,12 @@ def get_config() -> ConfigDict:
     # (low, high): which values are black and white in pictures of more than 8 bits, as (0, 4095);
     # (): those that each file declares. A picture whose range is not known is refused.
     config.data.range = ()
-    config.data.resident = "auto"  # auto | true | false: keep the decoded data on the device
-    config.data.resident_gib = 4.0  # auto keeps it there up to this size
-    config.data.workers = 0  # streaming: decoding processes; 0 decodes in threads
+    # auto | true | false: keep the decoded data on the devices. Whole on each where that is at most
+    # resident_gib, else split over each process' devices, else over all; auto streams larger data.
+    config.data.resident = "auto"
+    config.data.resident_gib = 4.0  # a device
+    # Streaming: decoding processes, and as many again for validation; 0 decodes in threads.
+    config.data.workers = 0
 
     config.model = ConfigDict()
 

@@ -44,6 +44,7 @@ def apply_in_batches(
     pictures: Iterable[tuple[Any, np.ndarray]],
     batch_size: int,
     devices: int = 1,
+    whole: bool = False,
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Yields (key, outputs {name: [N, ...]}) for each (key, inputs [N, ...]), in their order.
 
@@ -55,6 +56,8 @@ def apply_in_batches(
       pictures: read a few ahead.
       batch_size: rows in a batch; rounded up to a bucket.
       devices: that share a batch; every bucket divides among them.
+      whole: pads every batch to the full size. A program of another size may round differently: so
+        a picture gets the same numbers to the last bit, however many others there are.
     """
     full = bucket(batch_size, batch_size, devices)
     waiting, running = collections.deque(), collections.deque()
@@ -63,7 +66,8 @@ def apply_in_batches(
     def start(shape):
         batch = batches.pop(shape)
         rows = np.stack([row for _, row in batch])
-        outputs = predict(pad_rows(rows, bucket(len(rows), full, devices)))
+        size = full if whole else bucket(len(rows), full, devices)
+        outputs = predict(pad_rows(rows, size))
         running.append((outputs, [picture for picture, _ in batch]))
         if len(running) == IN_FLIGHT:
             fetch()

@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 
+_muted = False
+
+
+def mute() -> None:
+    """`say` says nothing any more: of several processes one talks."""
+    global _muted
+    _muted = True
+
 
 def say(line: str) -> None:
     """One line to the console, now."""
-    print(line, flush=True)
+    if not _muted:
+        print(line, flush=True)
 
 
 def duration(seconds: float) -> str:

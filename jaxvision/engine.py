@@ -18,7 +18,8 @@ from jaxvision.exported.folder import Exported
 from jaxvision.task import Predictor
 from jaxvision.tasks import find_system
 
-ENGINES = ("auto", "onnx")
+# auto and local: jax in this process. ray: predict alone, over the hosts of a cluster.
+ENGINES = ("auto", "local", "onnx", "ray")
 
 
 class Engine(NamedTuple):
@@ -76,22 +77,20 @@ def open_engine(config: ConfigDict, folder: str, engine: str = "auto", step: int
     Args:
       config: may differ from the folder's own in anything but the model.
       folder: a run's, or an exported model's.
-      engine: auto: jax, with the model's code or its exported program; onnx: onnxruntime, of an
-        exported model.
+      engine: auto or local: jax, with the model's code or its exported program; onnx: onnxruntime,
+        of an exported model.
       step: of a run: the checkpoint's; 0: the best.
 
     Raises:
       UserError: nothing was trained there, the folder is damaged, or the config describes another
         model.
     """
+    if engine == "ray":
+        raise UserError(
+            "--engine=ray spreads --mode=predict over a cluster: leave it out, or use local or onnx"
+        )
     if exported_folder.is_exported(folder):
-        exported = exported_folder.read(folder)
-        workdir.check_same_model(config, exported.config, folder)
-        if step not in (0, exported.described["step"]):
-            raise UserError(
-                f"--step={step}: {folder} was exported from step {exported.described['step']} and "
-                "holds no other"
-            )
+        exported = _checked(config, folder, step)
         return _of_onnx(config, exported) if engine == "onnx" else _of_program(config, exported)
     if engine == "onnx":
         raise UserError(
@@ -114,6 +113,34 @@ def open_engine(config: ConfigDict, folder: str, engine: str = "auto", step: int
         runs_on=trained.mesh.devices.flat[0].platform,
         trained=trained,
     )
+
+
+def describe_model(config: ConfigDict, folder: str, engine: str = "auto", step: int = 0) -> Engine:
+    """As `open_engine`, but without `predict`, for a process that only says what others do.
+
+    It takes no GPU; of an exported model it imports no jax.
+
+    Raises:
+      UserError: as `open_engine`.
+    """
+    if exported_folder.is_exported(folder):
+        return _engine(config, _checked(config, folder, step), None, 0, "")
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    return open_engine(config, folder, engine, step)
+
+
+def _checked(config: ConfigDict, folder: str, step: int) -> Exported:
+    """The exported model of a folder, if it is the one that `config` and `step` speak of."""
+    exported = exported_folder.read(folder)
+    workdir.check_same_model(config, exported.config, folder)
+    if step not in (0, exported.described["step"]):
+        raise UserError(
+            f"--step={step}: {folder} was exported from step {exported.described['step']} and "
+            "holds no other"
+        )
+    return exported
 
 
 def _of_program(config: ConfigDict, exported: Exported) -> Engine:

@@ -8,13 +8,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision import logs
+from jaxvision import hosts, logs
 from jaxvision.console import say
 from jaxvision.engine import Engine, open_engine, read_config
 from jaxvision.errors import UserError
+from jaxvision.exported.folder import is_exported
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.sharding import make_mesh
+from jaxvision.sharding import local, make_mesh, to_host
 from jaxvision.task import Measured, Report
 from jaxvision.tasks import find_system
 from jaxvision.training import memory
@@ -22,11 +23,18 @@ from jaxvision.training import memory
 
 def batch_size(config: ConfigDict) -> int:
     """Examples in an evaluation batch: as the config says, rounded up to whole rows a device."""
-    devices = jax.local_device_count()
+    devices = jax.local_device_count() if hosts.count() == 1 else jax.device_count()
     return -(-(config.eval.batch_size or config.batch_size) // devices) * devices
 
 
-def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, seed: int) -> Measured:
+def measure(
+    metrics: Callable,
+    variables: Any,
+    feed: loader.Feed,
+    size: int,
+    seed: int,
+    rounds: loader.EvalRounds | None = None,
+) -> Measured:
     """A model's metrics over every row of a split, each once.
 
     Args:
@@ -35,25 +43,27 @@ def measure(metrics: Callable, variables: Any, feed: loader.Feed, size: int, see
       feed: the split.
       size: rows a batch.
       seed: random numbers depend on it and the batch's place alone.
+      rounds: of this feed and size, where it is measured again and again.
 
     Returns:
       float64 or int64 sums, and rows in the split's order.
     """
     totals, rows, waiting, key = {}, [], None, jax.random.key(seed)
-    for i, batch in enumerate(loader.eval_batches(feed, size)):
+    batches = loader.eval_batches(feed, size) if rounds is None else rounds
+    for i, batch in enumerate(batches):
         measured = metrics(variables, batch, jax.random.fold_in(key, i))
         if waiting is not None:  # read one batch late, while the device works on this one
-            totals, rows = _add(totals, rows, waiting)
+            totals, rows = _add(totals, rows, to_host(feed.mesh, waiting))
         waiting = measured
-    totals, rows = _add(totals, rows, waiting)
+    totals, rows = _add(totals, rows, to_host(feed.mesh, waiting))
     count = len(feed.split.names)
     return Measured(totals, {n: np.concatenate([r[n] for r in rows])[:count] for n in rows[0]})
 
 
 def _add(totals, rows, measured):
-    sums = jax.tree.map(_wide, jax.device_get(measured.sums))
+    sums = jax.tree.map(_wide, measured.sums)
     totals = jax.tree.map(np.add, totals, sums) if totals else sums
-    return totals, [*rows, jax.device_get(measured.rows)]
+    return totals, [*rows, measured.rows]
 
 
 def _wide(value):
@@ -102,6 +112,12 @@ class Judged(NamedTuple):
     values: dict[str, float]
 
 
+def check_same_data(dataset: Dataset) -> None:
+    """Raises UserError where another process reads other examples."""
+    remedy = "give both the same data, by data.path"
+    hosts.check_same("data of fingerprint", dataset.fingerprint, dataset.source, remedy)
+
+
 def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) -> Judged:
     """Measures a split of the config's data, or 'all' of it.
 
@@ -111,6 +127,7 @@ def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) ->
     size = batch_size(config)
     memory.refuse_pictures(config, "eval.batch_size", size)
     dataset = judge.report.adapt(loader.load_dataset(config))
+    check_same_data(dataset)
     logs.describe_data(dataset)
     if split == "all":
         dataset = dataset._replace(splits={"all": _merged(dataset)})
@@ -145,18 +162,34 @@ def evaluate_workdir(
         it was exported, <workdir>/evaluation.
 
     Raises:
-      UserError: nothing trained there, no such split, no such checkpoint.
+      UserError: nothing trained there, no such split, no such checkpoint; `output` is no folder.
     """
+    if hosts.count() > 1 and is_exported(workdir):
+        raise UserError(f"{workdir} is an exported model: judge it by one process, --processes=1")
+    if output:  # asked for: where the workdir itself cannot be written, that is told at the end
+        try:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to --output={output!r}: {error.strerror}") from error
     model = open_engine(config, workdir, engine, step)
+    hosts.check_same("model", model.digest, workdir, "give a --workdir that all hosts share")
     judge = make_judge(config, model)
+    judged = judge_split(config, model, judge, split)
+    if hosts.first():
+        _write(config, workdir, split, output, model, judge, judged)
+    hosts.wait()
+
+
+def _write(config, workdir, split, output, model, judge, judged) -> None:
+    """Prints and writes what `evaluate_workdir` found."""
     report, fitted = judge.report, model.fitted
-    dataset, feed, measured, values = judge_split(config, model, judge, split)
+    dataset, feed, measured, values = judged
     tables = report.tables(measured, fitted)
     data = logs.about_data(dataset, config, read_config(workdir))
     result = logs.Evaluation(split, model.step, feed.split.examples, data, values, tables)
     logs.say_evaluation(result, report.headline)
     rows = figure_rows(feed, config.eval.figure_rows)
-    figures = draw(report, judge.variables, rows, config.seed, fitted)
+    figures = draw(report, local(judge.variables), rows, config.seed, fitted)
     folder = output or (workdir if model.trained else str(Path(workdir) / "evaluation"))
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,10 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openskill": "votes",
+    "optuna": "sweep",
+    "pyarrow": "parquet",
     "rasterio": "geo",
+    "ray": "cluster",
     "shapely": "geo",
     "tensorflow": "tf",
     "tensorflow_datasets": "tf",
@@ -76,7 +79,8 @@ def last_word(line: str) -> None:
     Threads of a library that were cut off with their work (a checkpoint that could not be written)
     print tracebacks of their own while Python ends.
     """
-    print(line, file=sys.stderr, flush=True)
+    if line:
+        print(line, file=sys.stderr, flush=True)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 

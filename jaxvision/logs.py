@@ -148,6 +148,31 @@ class RunLog:
             self.wandb.finish()
 
 
+class NoLog:
+    """What the processes write that leave it to process 0: nothing."""
+
+    def metrics(self, step, values):
+        pass
+
+    def progress(self, step, values, epoch):
+        pass
+
+    def figure(self, step, name, image):
+        pass
+
+    def open_tensorboard(self):
+        pass
+
+    def pause_clock(self):
+        pass
+
+    def start_clock(self, step):
+        pass
+
+    def close(self):
+        pass
+
+
 def save_figure(workdir: str | Path, name: str, step: int, image: np.ndarray) -> None:
     """Saves uint8 [H, W, 3] as figures/<name>_<step>.png in a workdir.
 

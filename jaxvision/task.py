@@ -26,6 +26,7 @@ Conventions:
   picture   uint8 [H, W, 3], RGB, of any size.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -140,6 +141,10 @@ class Prediction(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
+def _record_row(prediction: Prediction, path: Any) -> dict[str, Any]:
+    return {"record": json.dumps(prediction.record)}
+
+
 class Predictor(NamedTuple):
     """From a picture in memory to an answer; numpy alone, so it works without jax.
 
@@ -166,6 +171,10 @@ class Predictor(NamedTuple):
       smoothers: {name: (strength) -> smooth}, for answers that follow one another, as a camera's
         do: smooth(prediction, seconds since the one before) -> prediction sees the past alone, and
         remembers it. Strength 1 is usual, 2 smooths more. Raises UserError for one that cannot be.
+      columns: {name: type} of a table with a row a picture. A type is str, bytes, bool, int, float,
+        [type] for a list or {name: type} for a struct.
+      row: (prediction, path or None) -> {column: value}; what is left out is null. `path` is of the
+        picture's own file, where it has one.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -180,6 +189,8 @@ class Predictor(NamedTuple):
     geojson: Callable[..., dict[str, Any]] | None = None
     meaning: dict[str, str] = {}
     smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
+    columns: Mapping[str, Any] = MappingProxyType({"record": str})
+    row: Callable[..., dict[str, Any]] = _record_row
 
 
 class Task(NamedTuple):

@@ -4,21 +4,23 @@ import collections
 import contextlib
 import functools
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import logs, wandb_log
+from jaxvision import hosts, logs, wandb_log
 from jaxvision import workdir as workdir_lib
+from jaxvision.config.saved import with_absolute_paths
 from jaxvision.console import say
 from jaxvision.errors import UserError
+from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
-from jaxvision.sharding import batch_sharding, make_mesh, replicated
-from jaxvision.training import divergence
+from jaxvision.input_pipeline.composite import take_rows
+from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
+from jaxvision.training import divergence, stopping
 from jaxvision.training.finish import finish, say_results
 from jaxvision.training.run import Run, check_ahead, make_optimizer, prepare, start
 from jaxvision.training.train_state import TrainState, make_train_step, run_steps
@@ -27,21 +29,27 @@ from jaxvision.training.validation import condensed, make_observe, make_validate
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
 
 
-def train(config: ConfigDict, workdir: str) -> None:
+def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
     """Trains in `workdir` until the config's end; continues from the newest checkpoint there.
+
+    Args:
+      test: judge the test split at the end; without, the same call with it does so later.
 
     Raises:
       UserError: config or data cannot work; the workdir is in use or holds another run.
       FloatingPointError: loss or gradient was not finite; the last good checkpoint stays.
       SystemExit: SIGINT or SIGTERM came; the state is saved, the code is 128 + the signal.
     """
+    config = with_absolute_paths(config)
     with workdir_lib.lock(workdir):
-        begun = workdir_lib.check_same_run(config, workdir)
-        if workdir_lib.has_finished(config, workdir):
+        workdir_lib.check_same_config(config)
+        begun = hosts.from_first(lambda: workdir_lib.check_same_run(config, workdir))
+        if hosts.from_first(lambda: workdir_lib.has_finished(config, workdir, test)):
             return say_results(workdir, "finished before, nothing is left to do")
         mesh = make_mesh({"batch_size": config.batch_size})
         check_ahead(config, fresh=not begun)
         dataset = loader.load_dataset(config)
+        check_same_data(dataset)
         logs.describe_data(dataset)
         if "train" not in dataset.splits:
             raise UserError(
@@ -49,20 +57,61 @@ def train(config: ConfigDict, workdir: str) -> None:
             )
         run = prepare(config, workdir, dataset, mesh)
         state, notes = start(run)
-        workdir_lib.begin(config, workdir)
-        step = int(state.step)
-        wandb = wandb_log.start(config, workdir)
-        log = logs.RunLog(workdir, run.total_steps, config.batch_size, step, wandb)
-        with contextlib.closing(log):
-            notes = _loop(run, state, notes, log)
-            finish(run, log)
-            workdir_lib.note_finished(config, workdir)
+        with contextlib.closing(_begin(run, int(state.step))) as log:
+            _loop(run, state, notes, log)
+            finish(run, log, test)
+            if hosts.first():
+                workdir_lib.note_finished(config, workdir, test)
 
 
-def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
-    """Returns advance(state, step, count) -> (state, bad_step): trains on `count` batches.
+def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
+    """Writes the config; the log of a run that goes on after `step`."""
+    if not hosts.first():
+        return logs.NoLog()
+    workdir_lib.begin(run.config, run.workdir)
+    wandb = wandb_log.start(run.config, run.workdir)
+    return logs.RunLog(run.workdir, run.total_steps, run.config.batch_size, step, wandb)
 
-    The returned `bad_step` is a copy that outlives the state, which the next call consumes.
+
+def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int] = ()) -> Callable:
+    """Returns advance(state, step, count) -> (state, token): trains on `count` batches.
+
+    The token, for `stopping.read`, is an array that outlives the state, which the next call
+    consumes: the first bad step, and a signal that one of several processes received.
+    """
+    config, size = run.config, len(feed.split.names)
+    step_once, step_many = jitted_steps(run, feed.take)
+    received = stopping.make_flags(run.mesh, signals)
+    if feed.arrays is None:
+        batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
+
+        def advance(state, step, count):
+            for _ in range(count):
+                state, token = step_once(state, next(batches), received())
+            return state, token
+
+        return advance
+
+    def advance(state, step, count):
+        rows = loader.train_rows(
+            step, count, config.batch_size, config.seed, size, feed.split.weights
+        )
+        rows = put(rows, batch_sharding(run.mesh, axis=1))
+        return step_many(feed.arrays, state, rows, received())
+
+    return advance
+
+
+def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callable]:
+    """The programs of the loop, which consume the state; both give (state, token).
+
+    Args:
+      take: (data, rows [B]) -> batch, as of the feed.
+
+    Returns:
+      step_once: (state, batch, flags).
+      step_many: (data, state, rows [K, B], flags), K steps through the resident data of a feed.
+        The flags are those of `stopping.make_flags`; None for one process.
     """
     config = run.config
     train_step = make_train_step(
@@ -72,42 +121,22 @@ def make_advance(run: Run, feed: loader.Feed, start: int) -> Callable:
         config.train.ema_decay,
         config.train.accumulate_steps,
     )
-    sharding = replicated(run.mesh)
-    jit = functools.partial(jax.jit, out_shardings=sharding)
-    size = len(feed.split.names)
-    if feed.arrays is None:
-        batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
-        step_once = jit(
-            lambda state, batch: _with_token(train_step(state, batch)), donate_argnums=0
-        )
+    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
 
-        def advance(state, step, count):
-            for _ in range(count):
-                state, token = step_once(state, next(batches))
-            return state, token
+    def step_once(state, batch, flags=None):
+        state = train_step(state, batch)
+        return state, stopping.token(state.bad_step, flags)
 
-        return advance
-    step_many = jit(
-        lambda data, state, rows: _with_token(run_steps(train_step, data, state, rows)),
-        donate_argnums=1,
-    )
+    def step_many(data, state, rows, flags=None):
+        state = run_steps(train_step, take, data, state, rows)
+        return state, stopping.token(state.bad_step, flags)
 
-    def advance(state, step, count):
-        rows = loader.train_rows(
-            step, count, config.batch_size, config.seed, size, feed.split.weights
-        )
-        rows = jax.device_put(rows, batch_sharding(run.mesh, axis=1))
-        return step_many(feed.arrays, state, rows)
-
-    return advance
+    return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
 
 
-def _with_token(state):
-    return state, state.bad_step
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _cleared(sums):
+@jax.jit
+def cleared(sums):
+    """The sums of the log at zero; the old ones stay."""
     # From the sums themselves, so that the result lies on the devices as they do: a constant would
     # not, and the step would be compiled again for it. Not times 0 alone: NaN would stay.
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
@@ -117,18 +146,19 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
     config = run.config
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
-    where = "resident on the device" if feed.arrays is not None else "streaming"
-    say(f"training data: {where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
+    say(f"training data: {feed.where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = condensed(run, feed, state)
-    advance = make_advance(run, feed, int(state.step))
-    validate = make_validate(run, state)
     check = functools.partial(_check_finite, run, feed)
-    with _signals() as stopped:  # before, there was nothing that would have to be saved
-        return _steps(run, state, notes, log, (advance, validate, check), stopped)
+    with contextlib.ExitStack() as opened:
+        validate = make_validate(run, state, opened)
+        # Before, there was nothing that would have to be saved.
+        received = opened.enter_context(stopping.signals())
+        advance = make_advance(run, feed, int(state.step), received)
+        return _steps(run, state, notes, log, (advance, validate, check), received)
 
 
-def _steps(run, state, notes, log, functions, stopped) -> dict:
-    """The steps of `_loop`; `stopped` holds the signals that came."""
+def _steps(run, state, notes, log, functions, received) -> dict:
+    """The steps of `_loop`; `received` holds the signals that came to this process."""
     config, step = run.config, int(state.step)
     advance, validate, check_finite = functions
     per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
@@ -139,7 +169,7 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
         "save": config.checkpoint.every_steps or run.total_steps,
     }
     every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling = collections.deque(), time.perf_counter()
+    tokens, compiling, unwritten, stop = collections.deque(), time.perf_counter(), None, 0
     while step < run.total_steps and not _early(run, notes, step):
         next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
         count = per_call if next_event - step >= per_call else 1
@@ -152,27 +182,41 @@ def _steps(run, state, notes, log, functions, stopped) -> dict:
             compiling = None
             log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
+        if unwritten:  # one call late: the device is at work while the host waits for the sums
+            check_finite(stopping.read(unwritten[1], received)[0])
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         if len(tokens) > CALLS_AHEAD:
-            check_finite(int(tokens.popleft()))
+            bad_step, stop = stopping.read(tokens.popleft(), received)
+            check_finite(bad_step)
         due = {name for name, n in every.items() if step % n == 0 or step == run.total_steps}
-        if not due and not stopped:
-            continue
-        check_finite(int(token))
-        tokens.clear()
         if "log" in due:
-            values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in state.sums.items()}
-            log.progress(step, values, step / run.steps_per_epoch)
-            state = state.replace(sums=_cleared(state.sums))
+            unwritten = step, token, state.sums
+            state = state.replace(sums=cleared(state.sums))
+        if due <= {"log"} and not stop:
+            continue
+        bad_step, stop = stopping.read(token, received)
+        check_finite(bad_step)
+        tokens.clear()
+        if unwritten:
+            _write_sums(run, log, *unwritten)
+            unwritten = None
         score = None
         if "eval" in due:
             log.pause_clock()
             notes, score = validate(state, step, notes, log)
             state = state.replace(opt_state=observe(state.opt_state, score))
-        if due & {"eval", "save"} or stopped:
+        if due & {"eval", "save"} or stop:
             run.checkpoints.save(step, state, notes, score)
-        if stopped:
-            _stop(run, step, stopped[0])
+        if stop:
+            _stop(run, step, stop)
     return notes
+
+
+def _write_sums(run: Run, log: logs.RunLog, step: int, token: jax.Array, sums: dict) -> None:
+    """The line of the training log for a step whose sums were taken from the state."""
+    values = {k: float(a) / max(float(b), 1e-9) for k, (a, b) in jax.device_get(sums).items()}
+    log.progress(step, values, step / run.steps_per_epoch)
 
 
 def _check_finite(run: Run, feed: loader.Feed, bad_step: int) -> None:
@@ -197,29 +241,6 @@ def _early(run: Run, notes: dict, step: int) -> bool:
         f"early stop: no better {run.config.checkpoint.best_metric} since step {notes['best_step']}"
     )
     return True
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
-
-    Where this is not the main thread, signals are another's business.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    received = []
-
-    def remember(number, frame):
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _stop(run: Run, step: int, number: int) -> None:

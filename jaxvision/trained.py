@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision import batching
+from jaxvision import batching, hosts
 from jaxvision import workdir as workdir_lib
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.errors import UserError
@@ -83,7 +83,7 @@ def _first_intact(
 ) -> tuple[int, tuple[dict[str, Any], dict[str, Any]]]:
     """(step, (notes, variables)) of the step asked for, or of the best one that can be read."""
     checkpoints = open_checkpoints(workdir, config.checkpoint.higher_is_better)
-    kept = checkpoints.steps()
+    kept, best = hosts.from_first(lambda: (checkpoints.steps(), checkpoints.best()))
     if not kept:
         raise UserError(f"workdir {workdir!r} holds no checkpoint yet: train there first")
     if step and step not in kept:
@@ -96,7 +96,6 @@ def _first_intact(
         saved = checkpoints.restore_as_saved(step, replicated(mesh))
         return checkpoints.notes(step), eval_variables(saved, config.train.ema_decay)
 
-    best = checkpoints.best()
     others = [other for other in reversed(kept) if other != best]
     step, loaded, _ = checkpoints.first_intact([step] if step else [best, *others], load)
     return step, loaded

@@ -16,9 +16,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxvision import hosts
 from jaxvision.cache import cache_dir
 from jaxvision.config.check import flatten
-from jaxvision.config.saved import over_defaults
+from jaxvision.config.saved import over_defaults, with_absolute_paths
 from jaxvision.errors import UserError
 
 # What a run may change when it is resumed: how long it goes on, how often it reports and saves,
@@ -27,6 +28,7 @@ RESUME_MAY_CHANGE = (
     "train.epochs",
     "train.steps",
     "train.steps_per_call",
+    "data.path",  # moved data: the examples must be the same, which the checkpoint's notes tell
     "data.resident",
     "data.resident_gib",
     "data.workers",
@@ -129,12 +131,15 @@ def _versions() -> dict[str, str]:
 def check_same_run(config: ConfigDict, workdir: str) -> bool:
     """Checks that `config` goes on with the run in `workdir`; whether one was begun there.
 
+    Its paths are absolute; those of an older run may have been kept as they were given.
+
     Raises:
       UserError: model, data, optimizer or seed differ from those that the run was begun with.
     """
     path = Path(workdir) / "config.json"
     if path.exists():
-        differing = _differences(read_config(workdir).to_dict(), config.to_dict())
+        kept = with_absolute_paths(read_config(workdir))
+        differing = _differences(kept.to_dict(), config.to_dict())
         refused = [d for d in differing if not d.startswith(RESUME_MAY_CHANGE)]
         if refused:
             raise UserError(
@@ -144,19 +149,39 @@ def check_same_run(config: ConfigDict, workdir: str) -> bool:
     return path.exists()
 
 
-def has_finished(config: ConfigDict, workdir: str) -> bool:
-    """Whether the run was trained, tested and drawn for as long as `config` says."""
+def check_same_config(config: ConfigDict) -> None:
+    """Checks that all processes were begun with one config; where their data lie may differ.
+
+    Raises:
+      UserError: they were not.
+    """
+    told = [json.loads(text) for text in hosts.gather(json.dumps(config.to_dict()))]
+    for i, other in enumerate(told):
+        differing = [d for d in _differences(told[0], other) if not d.startswith("data.path:")]
+        if differing:
+            told_of = differing[0].replace(" then,", f" in {hosts.name(0)},")
+            raise UserError(
+                f"{hosts.name(i)} has another config ({told_of.removesuffix(' now')} in it): give "
+                "the same arguments on every host"
+            )
+
+
+def has_finished(config: ConfigDict, workdir: str, test: bool) -> bool:
+    """Whether the run was trained, drawn and (`test`) tested for as long as `config` says."""
     folder = Path(workdir)
     try:
-        length = json.loads((folder / FINISHED).read_text())
-    except (OSError, ValueError):
+        noted = dict(json.loads((folder / FINISHED).read_text()))
+    except (OSError, ValueError, TypeError):
         return False
-    return length == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
+    if not noted.pop("test", True) and test:
+        return False
+    return noted == _length(config) and any((folder / "checkpoints").glob("[0-9]*"))
 
 
-def note_finished(config: ConfigDict, workdir: str) -> None:
-    """Remembers for `has_finished` that all was done."""
-    write_json(Path(workdir) / FINISHED, _length(config))
+def note_finished(config: ConfigDict, workdir: str, test: bool) -> None:
+    """Remembers for `has_finished` that all was done, or all but the test."""
+    left = {} if test else {"test": False}
+    write_json(Path(workdir) / FINISHED, {**_length(config), **left})
 
 
 def _length(config: ConfigDict) -> dict[str, Any]:
@@ -203,8 +228,13 @@ def lock(workdir: str) -> Iterator[None]:
     A folder that was made for a run which then could not begin is removed again.
 
     Raises:
-      UserError: another live process trains here, or the folder cannot be made.
+      UserError: another live process trains here, the folder cannot be made, or not all processes
+        of this program see it.
     """
+    if not hosts.first():  # process 0 holds it for all
+        hosts.check_shared(workdir)
+        yield
+        return
     folder = Path(workdir)
     made = not folder.exists()
     try:
@@ -225,6 +255,7 @@ def lock(workdir: str) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         try:
+            hosts.check_shared(workdir)
             yield
         finally:
             if made and not (folder / "config.json").exists():

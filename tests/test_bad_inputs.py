@@ -1,12 +1,11 @@
 """Wrong and awkward inputs: each ends with exit code 2 and one line that names what was wrong."""
 
-import json
 from pathlib import Path
 
 import pytest
 
+import main
 from configs import common, fer, perception, ram, rat, scenes, unet
-from jaxvision import workdir
 from jaxvision.config import check as check_config
 from jaxvision.config import fields
 from jaxvision.errors import UserError
@@ -102,6 +101,7 @@ FIELDS = [
     ("unet", "loss.name", "dice", "'bce_dice'"),
     ("unet", "loss.tversky_alpha", 1.5, "from 0 to 1"),
     ("unet", "predict.tile", 0, "from 128"),
+    ("unet", "predict.tile", 500, "to 16384, a multiple of 128"),
     ("unet", "predict.overlap", 512, "predict.tile=512"),
     ("unet", "predict.overlap", -1, "from 0"),
     ("unet", "predict.batch_size", 0, "from 1"),
@@ -142,6 +142,12 @@ FIELDS = [
     ("rat", "data.animal", "grey", "'dark'"),
     ("rat", "data.split", "city", "'time'"),
     ("rat", "data.test_fraction", 1.0, "below 1"),
+    ("rat", "data.test_fraction", 0.0, "above 0"),
+    ("rat", "data.val_fraction", 0.0, "above 0"),
+    ("rat", "data.group_size", -1, "at least 0"),
+    ("rat", "predict.fps", 0.0, "above 0"),
+    ("rat", "predict.crop_size", -3, "from 0"),
+    ("rat", "predict.smoothing_strength", 0.0, "above 0"),
     ("rat", "augment.rotation", 720.0, "to 180"),
     ("rat", "loss.sigma", 0.0, "above 0"),
     ("rat", "heading.base", (1,), "a text"),
@@ -170,6 +176,32 @@ def test_a_field_out_of_range(call, tmp_path, name, field, value, words):
     assert not (tmp_path / "w").exists()
 
 
+TOGETHER = [
+    # config, fields, words of the line
+    ("fer", {"eval.views": "ten_crop"}, "needs crops smaller than the images"),
+    ("ram", {"loss.reward": "correct"}, "loss.reward='correct' cannot be with model.head=decoder"),
+    ("ram", {"loss.entropy_bonus": 0.1}, "entropy_bonus=0.1 does nothing"),
+    ("perception", {"loss.name": "ordinal"}, "set data.target=deciles"),
+    ("perception", {"loss.votes": 1.0, "data.oversample": "safe"}, "drop one of them"),
+    ("perception", {"data.test_cities": ("Rome",)}, "('Rome',) needs data.split=city"),
+    ("perception", {"data.fold": 2}, "data.fold=2 needs data.folds"),
+    ("perception", {"data.folds": 3, "data.split": "city"}, "data.folds=3 are of single photos"),
+    ("perception", {"data.folds": 5, "data.fold": 5}, "data.fold=5 of data.folds=5"),
+    ("perception", {"data.folds": 1}, "two at least"),
+    ("perception", {"data.attributes": ("safe", "safe")}, "names one of them twice"),
+    ("rat", {"heading.head": ("nose", "nose")}, "names one of them twice"),
+    ("ram", {"model.patches": 16, "model.scale": 16}, "the last patch would be"),
+    ("perception", {"data.fractions.test": 0.9}, "data.fractions add up to"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), TOGETHER)
+def test_fields_that_contradict_each_other(call, tmp_path, name, changes, words):
+    arguments = [f"--config.{field}={value}" for field, value in changes.items()]
+    refused(call(f"--workdir={tmp_path / 'w'}", f"--config=configs/{name}.py", *arguments), words)
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.parametrize("value", [0, 3.5, True, None, "many", [1]])
 def test_a_type_that_only_a_file_can_bring(value):
     config = unet.get_config().to_dict()
@@ -190,6 +222,7 @@ def test_zero_means_off(call, tmp_path, field):
 
 # ---- arguments and configs ------------------------------------------------------------------
 
+NO_SYSTEM = ("=configs/common.py", ".task=os.path", ".data.reader=aerial")
 ARGUMENTS = [
     ((), "no --workdir given"),
     (("--workdir=",), "no --workdir given"),
@@ -199,11 +232,12 @@ ARGUMENTS = [
     (("--workdir=w", "--step=-1"), "--step=-1"),
     (("--workdir=w", "--step=last"), "--step=last"),
     (("--workdir=w", "--config=configs/unte.py"), "configs/unte.py"),
-    (("--workdir=w", "--config="), "config"),
-    (("--workdir=w", "--config=configs"), "config"),
+    (("--workdir=w", "--config=unet"), "'unet' is no file; give one, as configs/unet.py"),
+    (("--workdir=w", "--config="), "'' is no file"),
+    (("--workdir=w", "--config=configs"), "'configs' is no file"),
     (("--workdir=w", "--config=configs/fer.py:resnet19"), "resnet19 is unknown"),
     (("--workdir=w", "--config=configs/ram.py:minst"), "minst is unknown"),
-    (("--workdir=w", "--config=configs/unet.py:big"), "config"),
+    (("--workdir=w", "--config=configs/unet.py:big"), "this file has no variants"),
     (("--workdir=w", "--config=configs/unet.py", "--config.batch_sise=4"), "batch_sise"),
     (("--workdir=w", "--config=configs/unet.py", "--config.model.enc.x=4"), "enc"),
     (("--workdir=w", "--config=configs/unet.py", "--config.model=4"), "model"),
@@ -213,10 +247,21 @@ ARGUMENTS = [
     (("--workdir=w", "--config=configs/unet.py", "--config.model.encoder.freeze=maybe"), "maybe"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task=drive"), "task='drive' is unknown"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task="), "task='' is unknown"),
+    (("--workdir=w", *(f"--config{a}" for a in NO_SYSTEM)), "task='os.path' is no system"),
     (("--workdir=w", "--config=configs/unet.py", "--config.task=keypoints"), "no field of task"),
     (("--workdir=w", "--config=configs/unet.py", "train"), "unexpected argument 'train'"),
     (("--workdir=w", "--config=configs/unet.py", "--nonsense=1"), "nonsense"),
     (("--workdir=w",), "'w' does not exist"),
+    (
+        ("--workdir=w", "--config=configs/unet.py", "--input=x"),
+        "--input means nothing with --mode=t",
+    ),
+    (("--workdir=w", "--config=configs/unet.py", "--output=x"), "--output means nothing"),
+    (("--workdir=w", "--mode=predict", "--split=val"), "with --mode=predict, but with evaluate"),
+    (("--workdir=w", "--mode=evaluate", "--port=80"), "--port means nothing"),
+    (("--workdir=w", "--mode=export", "--engine=onnx"), "--engine means nothing"),
+    (("--workdir=w", "--mode=export_weights", "--step=2"), "--step means nothing"),
+    (("--workdir=w", "--mode=serve", "--step=2"), "--step means nothing"),
     (("--workdir=w", "--mode=evaluate"), "'w' does not exist"),
     (("--workdir=w", "--mode=predict"), "'w' does not exist"),
     (("--workdir=main.py",), "main.py"),
@@ -233,6 +278,22 @@ def test_arguments(call, monkeypatch, arguments, words):
     assert not (ROOT / "w").exists()
 
 
+def test_of_a_field_that_is_given_twice_the_last_counts(tmp_path):
+    given = [f"--workdir={tmp_path}", "--config=configs/fer.py", "--config.batch_size=2"]
+    tuples = ["--config.model.hidden=(32,)", "--config.model.hidden=(64,)", "--config.batch_size=4"]
+    values = main.define_flags()
+    main.parse_flags(["main.py", *given, *tuples], values)
+    assert values.config.model.hidden == (64,) and values.config.batch_size == 4
+
+
+def test_the_home_folder_may_be_a_tilde(call, monkeypatch, tmp_path):
+    """A shell leaves the one in --workdir=~/run as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused(call("--workdir=~/w", "--mode=evaluate"), f"'{tmp_path}/w' does not exist")
+    refused(call("--workdir=~/w", *RAM, "--config.init_from=~/no"), f"init_from='{tmp_path}/no'")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("spelling", ["--help", "-h", "--helpshort", "-helpfull", "--help=1"])
 def test_help_shows_our_flags_with_examples(call, spelling):
     code, out, lines = call(spelling)
@@ -240,101 +301,3 @@ def test_help_shows_our_flags_with_examples(call, spelling):
     for words in ("--config=configs/unet.py", "--mode=train|", "--split=", "--config.train.epochs"):
         assert words in out
     assert "absl" not in out and "logtostderr" not in out and max(map(len, out.splitlines())) <= 100
-
-
-def test_a_config_file_of_ones_own_that_cannot_work(call, tmp_path):
-    for text, words in [
-        ("def get_config(: pass", "invalid syntax"),
-        ("def get_config():\n    return 1 / 0", "division by zero"),
-        ("import no_such_module", "no_such_module"),
-        (
-            "from configs import unet\ndef get_config():\n    config = unet.get_config()\n"
-            "    config.train.epoch = 5\n    return config",
-            "train.epoch=5 is no field of task 'segmentation': did you mean train.epochs?",
-        ),
-        (
-            "from configs import unet\ndef get_config():\n    config = unet.get_config()\n"
-            "    del config.train.steps\n    return config",
-            "the config has no train.steps",
-        ),
-    ]:
-        path = tmp_path / "mine.py"
-        path.write_text(text)
-        refused(call(f"--workdir={tmp_path / 'w'}", f"--config={path}"), words)
-
-
-def saved(folder, change, config=None):
-    """A workdir whose config.json was changed by hand, or by time."""
-    folder.mkdir()
-    text = json.dumps({**(config or ram.get_config()).to_dict(), workdir.BEGUN: {}})
-    (folder / "config.json").write_bytes(change(json.loads(text)))
-    return folder
-
-
-def put(path, value):
-    def change(config):
-        *sections, name = path.split(".")
-        inner = config
-        for section in sections:
-            inner = inner[section]
-        inner[name] = value
-        return json.dumps(config).encode()
-
-    return change
-
-
-SAVED = [
-    (lambda config: b"", "is not valid JSON"),
-    (lambda config: b"{", "is not valid JSON"),
-    (lambda config: b"\xff\xfe\x00", "is not valid JSON"),
-    (lambda config: b"[1, 2]", "holds no config"),
-    (lambda config: b"3", "holds no config"),
-    (lambda config: b"{}", "task='' is unknown"),
-    (put("task", None), "task"),
-    (put("task", "drive"), "task='drive' is unknown"),
-    (put("batch_size", "many"), "batch_size='many'"),
-    (put("batch_size", -1), "batch_size=-1"),
-    (put("train.ema_decay", 7), "train.ema_decay"),
-    (put("train.dtype", "int8"), "train.dtype='int8'"),
-    (put("model.widths", ["a", "b", "c"]), "model.widths"),
-    (put("model.widths", 5), "model.widths"),
-    (put("model", 5), "holds no checkpoint"),  # of which today's defaults are left
-    (put("data.reader", "gone"), "data.reader='gone'"),
-]
-
-
-@pytest.mark.parametrize("mode", ["evaluate", "train"])
-@pytest.mark.parametrize(("change", "words"), SAVED)
-def test_a_saved_config_that_cannot_work(call, tmp_path, change, words, mode):
-    if mode == "train" and "checkpoint" in words:
-        return
-    folder = saved(tmp_path / "run", change)
-    refused(call(f"--workdir={folder}", f"--mode={mode}"), words)
-
-
-def test_saved_configs_lie_over_todays_defaults(tmp_path, capsys):
-    def change(config):
-        del config["model"]["policy_sees"], config["log"]["wandb"]
-        config["model"]["old_field"] = 3
-        return json.dumps(config).encode()
-
-    folder = saved(tmp_path / "run", change, ram.get_config("mnist"))
-    config = workdir.read_config(str(folder))
-    check_config.check(config)
-    assert config.model.policy_sees == "state" and config.data.path == ""
-    assert config.model.head == "classifier" and "old_field" not in config.model
-    out = capsys.readouterr().out.splitlines()
-    assert len(out) == 4 and all(line.startswith("note: ") for line in out), out
-    assert sum("came since then" in line for line in out) == 3
-    assert any("model.old_field=3 is no field any more" in line for line in out)
-    workdir.read_config(str(folder))
-    assert not capsys.readouterr().out  # told once
-    workdir.check_same_run(ram.get_config("mnist"), str(folder))
-
-
-def test_fields_of_a_system_of_ones_own_are_kept(tmp_path):
-    config = common.get_config()
-    config.task, config.data.reader = "mine.task", "mine.reader"
-    config.mine = dict(colour="red")
-    folder = saved(tmp_path / "run", lambda config: json.dumps(config).encode(), config)
-    assert workdir.read_config(str(folder)).mine.colour == "red"

@@ -45,6 +45,7 @@ def picture(path, size=(12, 12)):
 
 EVALUATE = [
     (("--step=7",), "--step=7"),
+    (("--output=/dev/null",), "cannot write to --output='/dev/null': File exists"),
     (("--split=train", "--config.data.path=/nowhere"), "/nowhere"),
     (("--config.model.hidden=9",), "holds another model (model.hidden: 8 then, 9 now)"),
     (("--config.model.widths=(6,6,9)",), "model.widths"),
@@ -166,12 +167,31 @@ def test_a_finished_run_is_not_repeated(call, copied):
     assert code == 0 and "resumed from step 2 of 3" in out
 
 
+def test_moved_data_may_go_on_and_other_data_may_not(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(30):
+        picture(tmp_path / f"photos/{i}.png")
+    given = [f"--workdir={tmp_path / 'w'}", *RAM, "--config.train.steps=3"]
+    code, _, lines = call(*given, "--config.data.path=photos", "--config.train.steps=2")
+    assert code == 0, lines
+    kept = json.loads((tmp_path / "w/config.json").read_text())
+    assert kept["data"]["path"] == str(tmp_path / "photos")  # from whatever folder
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "photos").rename(tmp_path / "moved/here")
+    code, out, lines = call(*given, "--config.data.path=moved/here")
+    assert code == 0 and "resumed from step 2 of 3" in out, lines
+    picture(tmp_path / "moved/here/3.png")
+    (tmp_path / "moved/here/4.png").unlink()
+    more = [*given, "--config.train.steps=4"]
+    refused(call(*more, "--config.data.path=moved/here"), "begun with other examples")
+    refused(call(*more), "begun with other examples")  # the built-in ones
+
+
 RESUME = [
     (("--config.seed=1",), "seed: 0 then, 1 now"),
     (("--config.optimizer.learning_rate=0.5",), "optimizer.learning_rate"),
     (("--config.model.hidden=9",), "model.hidden: 8 then, 9 now"),
     (("--config.batch_size=4",), "batch_size: 8 then, 4 now"),
-    (("--config.data.path=/nowhere",), "data.path"),
 ]
 
 

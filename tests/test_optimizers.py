@@ -123,19 +123,6 @@ def test_what_needs_a_validation_metric_says_so(change, tmp_path):
         train_in(tmp_path, **change, checkpoint__best_metric="")
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"optimizer__plateau_factor": 3.0}, "plateau_factor=3.0 does not lower the learning rate"),
-        ({"optimizer__plateau_patience": 0}, "plateau_patience=0 and .* cannot wait"),
-        ({"eval__every_epochs": 0.0}, "eval.every_epochs=0.0 cannot wait"),
-    ],
-)
-def test_a_plateau_that_cannot_work_is_named(change, message):
-    with pytest.raises(UserError, match=message):
-        build(optimizer__schedule="plateau", **change)
-
-
 def test_moving_average_follows_the_updates(tmp_path):
     config = tiny_config(train__ema_decay=0.9, train__accumulate_steps=2)
     run, feed, state = open_run(config, tmp_path)
@@ -169,9 +156,3 @@ def test_moving_average_follows_the_updates(tmp_path):
         fourth.extra["batch_stats"],
     )
     assert_close(averaged["batch_stats"], expected)
-
-
-@pytest.mark.parametrize("change", [{"optimizer__name": "lion"}, {"optimizer__schedule": "step"}])
-def test_unknown_names_are_told(change):
-    with pytest.raises(UserError, match="is unknown: use"):
-        build(**change)

@@ -1,6 +1,7 @@
 """What a user relies on in the loop: resuming, refusing, stopping, reporting."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,17 +16,18 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision import train, trained, workdir
+from jaxvision import evaluate, train, trained, workdir
 from jaxvision.errors import UserError
 from jaxvision.training.train_state import create_state, make_train_step, merge_params
-from tests.tiny import final_state, open_run, tiny_config, train_in
+from tests.tiny import open_run, tiny_config, train_in
+from tests.tiny_systems import fer_config
 
 ROOT = Path(__file__).parents[1]
 LONG = """
 import sys
 from tests.tiny import train_in
 train_in(sys.argv[1], train__steps=int(sys.argv[2]), checkpoint__every_steps=20,
-         train__ema_decay=0.9, eval__every_epochs=1000.0)
+         eval__every_epochs=1000.0)
 """
 
 
@@ -33,10 +35,6 @@ def lines(folder, name="train/loss"):
     """[(step, value)] of metrics.jsonl."""
     records = map(json.loads, (Path(folder) / "metrics.jsonl").read_text().splitlines())
     return [(record["step"], record[name]) for record in records if name in record]
-
-
-def assert_equal_trees(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def start_long(folder, steps):
@@ -74,28 +72,6 @@ def test_a_run_leaves_everything_the_readme_names(tmp_path, capsys):
     assert {"predictions_6.png", "learning_curves_6.png"} <= figures
     assert any(name.startswith("worst_") for name in figures)
     assert (tmp_path / "config.json").exists()
-
-
-def test_killed_and_resumed_equals_undisturbed(tmp_path):
-    steps = 120
-    options = dict(
-        train__steps=steps,
-        checkpoint__every_steps=20,
-        train__ema_decay=0.9,
-        eval__every_epochs=1000.0,
-    )
-    process = start_long(tmp_path / "killed", steps)
-    wait_for_checkpoint(tmp_path / "killed", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    logged = lines(tmp_path / "killed")
-    assert logged[-1][0] < steps, "it was over before it could be killed"
-    config = train_in(tmp_path / "killed", **options)
-    train_in(tmp_path / "whole", **options)
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
-    assert_equal_trees(
-        final_state(tmp_path / "killed", config), final_state(tmp_path / "whole", config)
-    )
 
 
 def test_refuses_a_workdir_in_use(tmp_path):
@@ -204,6 +180,31 @@ def test_streaming_gives_the_batches_and_losses_of_resident_data(tmp_path, worke
     resident, streaming = lines(tmp_path / "resident"), lines(tmp_path / "streaming")
     assert [step for step, _ in resident] == [step for step, _ in streaming]
     np.testing.assert_allclose([v for _, v in resident], [v for _, v in streaming], rtol=1e-5)
+
+
+def test_validation_keeps_its_processes(tmp_path, monkeypatch):
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()
+    seen, measure = [], evaluate.measure
+
+    def running():
+        return {process.pid for process in multiprocessing.active_children()}
+
+    def measuring(*arguments):
+        before = running()
+        measured = measure(*arguments)
+        seen.append((before, running()))
+        return measured
+
+    monkeypatch.setattr(evaluate, "measure", measuring)
+    config = fer_config(data__resident="false", data__workers=2, eval__every_epochs=1.0)
+    config.data.synthetic_examples.val = 10  # two batches, one a process
+    train.train(config, str(tmp_path))
+    (before, after), (_, after_second) = seen[:2]  # the others are of the end of the run
+    started = after - before
+    assert len(started) == 2 and started <= after_second, seen
+    assert not running()
 
 
 def test_many_steps_a_call_equal_single_steps(tmp_path):

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.config import fields
 from jaxvision.config.fields import Field
+from jaxvision.config.together import check_together
 from jaxvision.errors import UserError
 
 
@@ -27,7 +28,7 @@ def check(config: ConfigDict) -> None:
     own, table = table_of(given)
     for path, value in given.items():
         if path in table:
-            _check_one(path, value, table[path])
+            check_value(path, value, table[path])
         elif not own and not (path.startswith("data.") and "." in str(given.get("data.reader"))):
             near = difflib.get_close_matches(path, table, n=1)
             raise UserError(
@@ -40,13 +41,13 @@ def check(config: ConfigDict) -> None:
             f"the config has no {missing[0]} ({table[missing[0]].meaning}): begin with the "
             "get_config() of configs/"
         )
-    _check_together(given)
+    check_together(given)
 
 
 def table_of(given: dict[str, Any]) -> tuple[bool, dict[str, Field]]:
     """Whether a flat config is of a system of one's own, and its known fields."""
     task = given.get("task")
-    _check_one("task", task, fields.COMMON["task"])
+    check_value("task", task, fields.COMMON["task"])
     known = _names(fields.SYSTEMS)
     if task not in known and not ("." in task and _importable(task)):
         raise UserError(
@@ -67,7 +68,8 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_one(path: str, value: Any, field: Field) -> None:
+def check_value(path: str, value: Any, field: Field) -> None:
+    """Raises UserError where a field cannot have a value, with what it may be."""
     if value is None and field.none:
         return
     if field.many:
@@ -84,7 +86,7 @@ def _check_one(path: str, value: Any, field: Field) -> None:
 def _fits(value: Any, field: Field) -> bool:
     if field.kind == "bool":
         return isinstance(value, bool)
-    if field.kind == "text":
+    if field.kind in ("text", "path"):
         return isinstance(value, str)
     if field.kind == "choice":
         return not isinstance(value, bool) and value in field.choices
@@ -94,18 +96,20 @@ def _fits(value: Any, field: Field) -> bool:
     ):
         return False
     # NaN is on neither side of anything.
-    return field.low <= value <= field.high and field.above < value < field.below
+    inside = field.low <= value <= field.high and field.above < value < field.below
+    return inside and (field.multiple == 1 or value % field.multiple == 0)
 
 
 def describe(field: Field) -> str:
     """What a field may be, in words: 'a whole number of at least 1'."""
     if field.kind == "choice":
         words = f"one of {', '.join(repr(c) for c in field.choices)}"
-    elif field.kind in ("bool", "text"):
-        words = {"bool": "True or False", "text": "a text"}[field.kind]
+    elif field.kind in ("bool", "text", "path"):
+        words = {"bool": "True or False", "text": "a text", "path": "a path"}[field.kind]
     else:
         kind = "a whole number" if field.kind == "whole" else "a number"
         words = f"{kind} {_bounds(field)}"
+        words += f", a multiple of {field.multiple}" if field.multiple > 1 else ""
     if field.many:
         count = f"{' or '.join(map(str, field.lengths))} values" if field.lengths else "values"
         words = f"a tuple of {count}, each {words}"
@@ -143,26 +147,3 @@ def _check_reader(path: str, value: Any, known: tuple[str, ...]) -> None:
         f"{path}={value!r} is unknown: use one of {', '.join(known)}, or the dotted name of a "
         "module of yours that can be imported"
     )
-
-
-def _check_together(given: dict[str, Any]) -> None:
-    """Fields that are fine alone and not together."""
-    black_white = given.get("data.range", ())
-    if black_white and not black_white[0] < black_white[1]:
-        raise UserError(
-            f"data.range={black_white!r} cannot be: give black, then white, as (0, 4095)"
-        )
-    tile, overlap = given.get("predict.tile"), given.get("predict.overlap")
-    if tile is not None and overlap is not None and overlap >= tile:
-        raise UserError(f"predict.overlap={overlap} is not below predict.tile={tile}: lower it")
-    size, crop = given.get("data.image_size"), given.get("data.crop_size")
-    if given["task"] in ("segmentation", "classification", "perception") and size and crop > size:
-        raise UserError(f"data.crop_size={crop} is larger than data.image_size={size}: lower it")
-    if given["task"] == "keypoints" and given["model.name"] == "heatmap":
-        widths = given["model.widths"]
-        if len(widths) != 3:
-            raise UserError(
-                f"model.widths={widths!r} cannot be: the heatmap network has 3, at strides 2, 4, 8"
-            )
-    if given["task"] == "perception" and given["loss.scores"] == given["loss.votes"] == 0:
-        raise UserError("loss.scores=0 and loss.votes=0: nothing would be learned; raise one")

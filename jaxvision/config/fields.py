@@ -15,11 +15,12 @@ class Field(NamedTuple):
     """What a field may be.
 
     Attributes:
-      kind: 'whole' (number), 'number', 'bool', 'text', 'choice', or 'reader'.
+      kind: 'whole' (number), 'number', 'bool', 'text', 'path', 'choice', or 'reader'.
       meaning: a few words, for messages.
       low, high: of a number, both included.
       above, below: of a number, neither included.
-      choices: of a choice.
+      multiple: of a whole number, what divides it.
+      choices: of a choice; of a path, words that are none.
       many: a tuple of such values; `lengths` says how many there may be, () any number.
       none: whether None may stand for 'not said'.
     """
@@ -30,6 +31,7 @@ class Field(NamedTuple):
     high: float = math.inf
     above: float = -math.inf
     below: float = math.inf
+    multiple: int = 1
     choices: tuple[Any, ...] = ()
     many: bool = False
     lengths: tuple[int, ...] = ()
@@ -61,6 +63,11 @@ def text(meaning: str) -> Field:
     return Field("text", meaning)
 
 
+def path(meaning: str, *words: str) -> Field:
+    """A file or folder, which a run keeps as an absolute path, or one of a few words."""
+    return Field("path", meaning, choices=words)
+
+
 def several(field: Field, *lengths: int) -> Field:
     """A tuple of such values."""
     return field._replace(many=True, lengths=lengths)
@@ -83,10 +90,10 @@ def _synthetic(prefix: str = "data.synthetic_examples") -> dict[str, Field]:
 COMMON = {
     "task": text("jaxvision/tasks/<task>, or a dotted module of yours"),
     "seed": whole("what all random numbers follow from", 0, 2**31 - 1),
-    "init_from": text("the workdir of another run to begin from"),
+    "init_from": path("the workdir of another run to begin from"),
     "batch_size": whole("examples a step", 1),
     "data.reader": Field("reader", "what reads the data"),
-    "data.path": text("a folder or file of yours; '': built-in data"),
+    "data.path": path("a folder or file of yours; '': built-in data"),
     "data.image_size": whole("pixels", 1, 2**16),
     "data.range": several(number("what is black and white; (): as declared", -1e12, 1e12), 0, 2),
     "data.resident": choice(
@@ -127,7 +134,9 @@ COMMON = {
 ENCODER = {
     "model.encoder.name": text("of jaxvision/models/encoders.py"),
     "model.encoder.width": number("of mobilenet_v2", 0.05, 4.0),
-    "model.encoder.weights": text("auto, imagenet, '' (from scratch) or a file"),
+    "model.encoder.weights": path(
+        "auto, imagenet, '' (from scratch) or a file", "auto", "imagenet"
+    ),
     "model.encoder.freeze": Field("bool", "None: where there are weights", none=True),
     "model.encoder.unfreeze_from": text("a layer's name"),
     "model.encoder.bn_momentum": _share("of the running statistics"),
@@ -156,7 +165,8 @@ SEGMENTATION = {
     "loss.name": choice("the loss", "bce_dice", "bce", "focal_tversky"),
     "loss.tversky_alpha": _share("weight of missed pixels"),
     "loss.tversky_gamma": _positive("exponent", 100.0),
-    "predict.tile": whole("side of a tile, a multiple of 128 pixels", 128, 2**14),
+    # A quarter of a tile is whole strides of the network, 32 pixels.
+    "predict.tile": whole("side of a tile, pixels", 128, 2**14)._replace(multiple=128),
     "predict.overlap": whole("of tiles, pixels", 0, 2**14),
     "predict.batch_size": whole("tiles a batch", 1, 4096),
     "predict.probability": yes("also write the probability"),
@@ -199,7 +209,7 @@ CLASSIFICATION = {
     ),
     "eval.views": choice("also judge the mean over views", "", "flip", "ten_crop"),
     "predict.faces": choice("look for faces", "auto", "always", "never"),
-    "predict.detector": text("path of YuNet's onnx; '': Haar cascade"),
+    "predict.detector": path("YuNet's onnx; '': Haar cascade"),
     "predict.margin": number("added to each side of a face, as a share of it", 0.0, 10.0),
     "predict.every_seconds": _positive("seconds between the frames looked at"),
     "predict.batch_size": whole("faces a batch", 1, 4096),
@@ -252,8 +262,8 @@ KEYPOINTS = {
     "data.color": yes("False: gray"),
     "data.animal": choice("than the floor", "dark", "light"),
     "data.split": choice("how test is chosen", "time", "random"),
-    "data.test_fraction": number("share", 0.0, below=1.0),
-    "data.val_fraction": number("of what is not test", 0.0, below=1.0),
+    "data.test_fraction": number("share", above=0.0, below=1.0),
+    "data.val_fraction": number("of what is not test", above=0.0, below=1.0),
     "data.group_size": whole("consecutive pictures made from one; 0: found by content"),
     "augment.rotate90": yes("quarter turns at random"),
     "augment.flip": yes("mirror at random"),
@@ -269,7 +279,7 @@ KEYPOINTS = {
     "heading.base": several(text("names of points")),
     "heading.neck": several(text("names of points")),
     "heading.head": several(text("names of points")),
-    "film.path": text("npz or video; '': the test split"),
+    "film.path": path("npz or video; '': the test split"),
     "film.fps": _positive("frames a second", 1e5),
     "film.max_frames": whole("at most", 1),
     "predict.batch_size": whole("frames a batch", 1, 4096),

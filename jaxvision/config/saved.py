@@ -1,11 +1,12 @@
-"""A config that was saved by earlier code, laid over today's defaults."""
+"""How a config is kept: with absolute paths; read again, it lies over today's defaults."""
 
 import importlib
+import os
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxvision.config.check import flatten
+from jaxvision.config.check import flatten, table_of
 from jaxvision.console import say
 from jaxvision.errors import UserError
 
@@ -18,6 +19,20 @@ DEFAULTS = {
     "perception": "perception",
 }
 _told: set[str] = set()
+
+
+def with_absolute_paths(config: ConfigDict) -> ConfigDict:
+    """The config with its paths as they are found from any folder; '~' is the home folder."""
+    config, given = config.copy_and_resolve_references(), flatten(config)
+    for path, field in table_of(given)[1].items():
+        value = given.get(path)
+        if field.kind == "path" and value and value not in field.choices:
+            *sections, name = path.split(".")
+            inner = config
+            for section in sections:
+                inner = inner[section]
+            inner[name] = os.path.abspath(os.path.expanduser(value))
+    return config
 
 
 def over_defaults(saved: dict[str, Any], source: str) -> ConfigDict:

@@ -5,10 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from jaxvision.errors import UserError
-
-KINDS = ("dark", "light")
-
 
 class Blob(NamedTuple):
     """The shape of an animal in a picture, from its image moments.
@@ -25,12 +21,6 @@ class Blob(NamedTuple):
     axis: tuple[float, float]
     length: float
     area: int
-
-
-def check_kind(kind: str) -> None:
-    """Raises UserError unless `kind` is one of KINDS."""
-    if kind not in KINDS:
-        raise UserError(f"data.animal={kind!r}: use dark or light, as it stands out from the floor")
 
 
 def blob_in_crop(image: np.ndarray, kind: str) -> Blob | None:

@@ -1,19 +1,21 @@
-"""Files fetched once from http(s) addresses into the cache."""
+"""Files from http(s) addresses: fetched once into the cache, or read into memory."""
 
 import contextlib
 import hashlib
 import http.client
+import io
+import math
 import os
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from jaxvision import cache
-from jaxvision.errors import UserError
+from jaxvision.errors import FileError, UserError
 from jaxvision.input_pipeline import parallel
 
 THREADS = 8
@@ -72,13 +74,34 @@ def _place(folder: Path, url: str) -> Path:
     return folder / (hashlib.sha256(url.encode()).hexdigest()[:32] + extension)
 
 
+def read_bytes(url: str, max_bytes: int) -> bytes:
+    """What an address gives, without a copy in the cache.
+
+    Raises:
+      FileError: '<reason>': the server does not give it, or it is too large.
+    """
+    content = io.BytesIO()
+    if error := _with_retries(lambda: _read_once(url, content, max_bytes)):
+        raise FileError(f"not downloaded: {error}")
+    return content.getvalue()
+
+
 def _fetch(url: str, place: Path) -> Download:
     if place.exists():
         return Download(place, "")
+    error = _with_retries(lambda: _fetch_once(url, place))
+    return Download(place, f"not downloaded: {error}" if error else "")
+
+
+def _with_retries(get: Callable[[], None]) -> str:
+    """'' once `get` has succeeded, or why it did not."""
+    reason = ""
     for wait in (*RETRY_SECONDS, None):
         try:
-            _fetch_once(url, place)
-            return Download(place, "")
+            get()
+            return ""
+        except UserError as error:  # asking again is no use
+            return str(error)
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):
@@ -90,20 +113,27 @@ def _fetch(url: str, place: Path) -> Download:
                 break
         if wait is not None:
             time.sleep(wait)
-    return Download(place, f"not downloaded: {reason}")
+    return reason
 
 
 def _fetch_once(url: str, place: Path) -> None:
+    with cache.atomic_file(place) as file:
+        _read_once(url, file)
+
+
+def _read_once(url: str, file: BinaryIO, max_bytes: float = math.inf) -> None:
+    """Writes what an address gives into `file`, from its start."""
     quoted = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # spaces and letters like ü
     request = urllib.request.Request(quoted, headers={"User-Agent": "jaxvision"})
     deadline = time.monotonic() + FILE_SECONDS
-    with (
-        urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as response,
-        cache.atomic_file(place) as file,
-    ):
+    file.seek(0)
+    file.truncate()
+    with urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as response:
         size = 0
         while piece := response.read1(_PIECE):  # read() would wait for a whole piece
             size += len(piece)
+            if size > max_bytes:
+                raise FileError(f"more than {max_bytes:,} bytes")
             file.write(piece)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"over {FILE_SECONDS:.0f} s")

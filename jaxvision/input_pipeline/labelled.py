@@ -58,14 +58,9 @@ def make_dataset(
       config: the run's config.
 
     Raises:
-      UserError: config.data.image_size or channels cannot be used; train lacks a class.
+      UserError: train lacks a class.
     """
     side, channels = config.data.image_size, config.data.channels
-    if side < 8 or channels not in (1, 3):
-        raise UserError(
-            f"data.image_size={side} and data.channels={channels}: use 8 pixels or more, and "
-            "1 (gray) or 3 (RGB)"
-        )
     splits, method = _assign(examples)
     kept, dropped = checks.drop_duplicates({s: [e.digest for e in splits[s]] for s in splits})
     splits = {s: [splits[s][i] for i in kept[s]] for s in SPLITS if kept.get(s)}

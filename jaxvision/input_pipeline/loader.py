@@ -7,31 +7,25 @@ split has weights, an epoch draws N rows in proportion to them in place of a per
 """
 
 import collections
+import contextlib
 import functools
 import importlib
-import os
-import signal
-import sys
-import zlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import pixels
-from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
-from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint, training_split
-from jaxvision.input_pipeline.parallel import cpu_threads, threaded
-from jaxvision.sharding import replicated, shard_batch
+from jaxvision.input_pipeline import pixels, resident
+from jaxvision.input_pipeline.composite import Resident
+from jaxvision.input_pipeline.dataset import Dataset, Split, training_split
+from jaxvision.input_pipeline.streaming import host_batches
+from jaxvision.sharding import own_rows, shard_batch, shard_own_rows, to_host
 
-QUIET_TRACKER = "ignore:resource_tracker"
 DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
 
 
@@ -40,16 +34,21 @@ class Feed(NamedTuple):
 
     Attributes:
       split: what is fed.
-      arrays: {name: [N, ...]}, or a Resident composite, on the device, replicated; None when
-        streaming.
+      arrays: {name: [N, ...]}, or a Resident composite, on the devices; None when streaming.
       workers: decoding processes of the streaming path; 0 decodes in threads.
       mesh: the devices.
+      axes: over which `arrays` are split: see `resident.find_split`.
+      take: (arrays, rows [B]) -> batch, under jit.
+      where: the data are, in words.
     """
 
     split: Split
     arrays: dict[str, jax.Array] | Resident | None
     workers: int
     mesh: Mesh
+    axes: tuple[str, ...] = resident.WHOLE
+    take: Callable[[Any, jax.Array], Any] | None = None
+    where: str = ""
 
 
 def load_dataset(config: ConfigDict) -> Dataset:
@@ -65,15 +64,14 @@ def load_dataset(config: ConfigDict) -> Dataset:
     name = config.data.reader
     if "." not in name:
         name = f"jaxvision.input_pipeline.{'readers' if config.data.path else 'synthetic'}.{name}"
-    return importlib.import_module(name).load(config)
+    reader = importlib.import_module(name)
+    if not hasattr(reader, "load"):
+        raise UserError(f"data.reader={config.data.reader!r} is no reader: it has no load(config)")
+    return reader.load(config)
 
 
 def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
-    """Feeds split `name`: resident where `data.resident` says so, or (auto) where it all fits.
-
-    Raises:
-      UserError: data.resident is not auto, true or false.
-    """
+    """Feeds split `name`: resident where `data.resident` says so, or (auto) where it all fits."""
     return _open(dataset, dataset.splits[name], name, config, mesh)
 
 
@@ -84,18 +82,13 @@ def open_training_feed(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed
 
 
 def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
-    choice = str(config.data.resident).lower()
-    if choice not in ("auto", "true", "false"):
-        raise UserError(f"data.resident={config.data.resident!r}: use auto, true or false")
-    resident = choice == "true" or (choice == "auto" and gib(dataset) <= config.data.resident_gib)
-    arrays, key = None, f"{dataset.fingerprint}_{name}"
-    if resident:
-        if isinstance(split.read, Composite):
-            arrays = Resident(decoded(split.read.pool, key), split.read.parts, split.read.columns)
-        else:
-            arrays = decoded(split, key)
-        arrays = jax.device_put(arrays, replicated(mesh))
-    return Feed(split, arrays, config.data.workers, mesh)
+    axes = resident.find_split(config, dataset, mesh)
+    where = resident.describe(config, dataset, mesh)
+    if axes is None:
+        return Feed(split, None, config.data.workers, mesh, where=where)
+    arrays = resident.resident(split, f"{dataset.fingerprint}_{name}", mesh, axes)
+    take = jax.jit(resident.make_take(mesh, axes))
+    return Feed(split, arrays, config.data.workers, mesh, axes, take, where)
 
 
 def condensed(feed: Feed, condense: Callable, batch_size: int) -> Feed:
@@ -113,69 +106,10 @@ def condensed(feed: Feed, condense: Callable, batch_size: int) -> Feed:
         pool = feed._replace(split=feed.split.read.pool, arrays=feed.arrays.pool)
         pool = condensed(pool, condense, batch_size)
         return feed._replace(arrays=feed.arrays._replace(pool=pool.arrays))
-    parts = [jax.device_get(condense(batch)) for batch in eval_batches(feed, batch_size)]
+    parts = [to_host(feed.mesh, condense(batch)) for batch in eval_batches(feed, batch_size)]
     count = len(feed.split.names)
     arrays = {n: np.concatenate([p[n] for p in parts])[:count] for n in parts[0] if n != "valid"}
-    return feed._replace(arrays=jax.device_put(arrays, replicated(feed.mesh)))
-
-
-def gib(dataset: Dataset) -> float:
-    """Size of all splits once decoded, GiB; of a composite, its pool's."""
-    splits = [*dataset.splits.values(), *([dataset.training] if dataset.training else [])]
-    splits = [s.read.pool if isinstance(s.read, Composite) else s for s in splits]
-    sizes = [len(s.names) * sum(a.nbytes for a in s.read(0).values()) for s in splits]
-    return sum(sizes) / 2**30
-
-
-def decoded(split: Split, key: str) -> dict[str, np.ndarray]:
-    """Every row of a split, decoded once and kept on disk: {name: [N, ...]}, memory mapped."""
-    first = split.read(0)
-    count = len(split.names)
-    shapes = {name: ((count, *a.shape), a.dtype) for name, a in first.items()}
-    key = fingerprint([key, cache.code_version(), *split.names, *shapes.items()])
-    paths = {name: cache.cache_dir() / "decoded" / f"{key}_{name}.npy" for name in first}
-    kept = {name: _read_array(path, *shapes[name]) for name, path in paths.items()}
-    if all(array is not None for array in kept.values()):
-        return kept
-    arrays = {name: np.empty(*shape) for name, shape in shapes.items()}
-    for i, row in enumerate(threaded(split.read, range(count), "decoding images", cpu_threads())):
-        for name, array in row.items():
-            arrays[name][i] = array
-    written = [
-        cache.keep(path, arrays[name].nbytes, functools.partial(_write_array, arrays[name]))
-        for name, path in paths.items()
-    ]
-    if not all(written):
-        return arrays
-    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-
-
-def _write_array(array: np.ndarray, file: BinaryIO) -> None:
-    """An npy file, and after it a checksum, which numpy does not look at."""
-    np.save(file, array, allow_pickle=False)
-    file.write(_checksum(array))
-
-
-def _read_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-    """What `_write_array` wrote, memory mapped; None where there is nothing or it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        array = np.load(path, mmap_mode="r")
-        with open(path, "rb") as file:
-            file.seek(-4, os.SEEK_END)
-            whole = (array.shape, array.dtype) == (shape, dtype) and file.read() == _checksum(array)
-    except (OSError, ValueError, EOFError):
-        whole = False
-    if not whole:
-        cache.discard(path)
-        return None
-    cache.use(path)
-    return array
-
-
-def _checksum(array: np.ndarray) -> bytes:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).to_bytes(4)
+    return feed._replace(arrays=resident.place(arrays, feed.mesh, feed.axes, count))
 
 
 @functools.lru_cache(maxsize=4)
@@ -219,27 +153,57 @@ def train_batches(feed: Feed, seed: int, batch_size: int, start: int, stop: int)
             yield _gather(feed, train_rows(step, 1, batch_size, seed, size, weights)[0])
         return
     row_of = functools.partial(train_row, seed=seed, size=size, weights=weights)
-    yield from _streamed(feed, row_of, batch_size, start, stop)
+    with contextlib.closing(
+        _host_batches(feed, row_of, batch_size, range(start, stop), endless=False)
+    ) as batches:
+        yield from _put_ahead(feed.mesh, batches, batch_size)
+
+
+class EvalRounds:
+    """Every row of a split once a round, in order: iterated over, it gives one round.
+
+    The last batch is padded with rows whose 'valid' is 0. When streaming, the processes that
+    decode are started in the first round, and live until `close`.
+
+    Args:
+      feed: the split.
+      batch_size: rows a batch.
+      endless: whether another round may follow, which is then decoded ahead.
+    """
+
+    def __init__(self, feed: Feed, batch_size: int, endless: bool = True):
+        self.feed, self.batch_size = feed, batch_size
+        size = len(feed.split.names)
+        batches = -(-size // batch_size)
+        rows = np.arange(batches * batch_size).reshape(batches, batch_size)
+        self.valid = (rows < size).astype(np.float32)
+        self.rows = np.where(rows < size, rows, 0)
+        if feed.arrays is None:
+            row_of = functools.partial(_row_or_first, size=size)
+            self.host = _host_batches(feed, row_of, batch_size, range(batches), endless)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Device batches with 'valid', float32 [B], beside the split's own arrays."""
+        feed = self.feed
+        if feed.arrays is not None:
+            source = (_gather(feed, batch_rows) for batch_rows in self.rows)
+        else:
+            source = _put_ahead(
+                feed.mesh, itertools.islice(self.host, len(self.rows)), self.batch_size
+            )
+        for batch, valid in zip(source, self.valid, strict=True):
+            yield {**batch, "valid": shard_batch(feed.mesh, valid)}
+
+    def close(self) -> None:
+        """Ends what decodes."""
+        if self.feed.arrays is None:
+            self.host.close()
 
 
 def eval_batches(feed: Feed, batch_size: int) -> Iterator[Any]:
-    """Every row once, in order; the last batch is padded with rows whose 'valid' is 0.
-
-    Yields:
-      device batches with 'valid', float32 [B], beside the split's own arrays.
-    """
-    size = len(feed.split.names)
-    batches = -(-size // batch_size)
-    rows = np.arange(batches * batch_size).reshape(batches, batch_size)
-    validity = (rows < size).astype(np.float32)
-    rows = np.where(rows < size, rows, 0)
-    if feed.arrays is not None:
-        source = (_gather(feed, batch_rows) for batch_rows in rows)
-    else:
-        row_of = functools.partial(_row_or_first, size=size)
-        source = _streamed(feed, row_of, batch_size, 0, batches)
-    for batch, valid in zip(source, validity, strict=True):
-        yield {**batch, "valid": shard_batch(feed.mesh, valid)}
+    """One round of `EvalRounds`."""
+    with contextlib.closing(EvalRounds(feed, batch_size, endless=False)) as batches:
+        yield from batches
 
 
 def host_rows(feed: Feed, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -252,60 +216,23 @@ def _row_or_first(position: int, size: int) -> int:
     return position if position < size else 0
 
 
-_take = jax.jit(take_rows)
-
-
 def _gather(feed: Feed, rows: np.ndarray) -> Any:
-    return _take(feed.arrays, shard_batch(feed.mesh, rows))
+    return feed.take(feed.arrays, shard_batch(feed.mesh, rows))
 
 
-def _read_position(position: int, read: Callable, row_of: Callable) -> dict[str, np.ndarray]:
-    return read(row_of(int(position)))
+def _host_batches(
+    feed: Feed, row_of: Callable[[int], int], batch_size: int, steps: range, endless: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process' rows of batches, decoded ahead; see `host_batches`."""
+    own = own_rows(feed.mesh, batch_size)
+    return host_batches(feed.split.read, row_of, batch_size, own, steps, feed.workers, endless)
 
 
-def _without_interrupts(batches: Any) -> Iterator[Any]:
-    """Iterates; decoding processes, which are started on the way, never hear of Ctrl-C.
-
-    A terminal sends it to them as well: they would die before this process could save. What a
-    thread blocks is blocked in the processes that it starts.
-    """
-    # It gives back the memory shared with processes that were stopped, and need not say so.
-    if QUIET_TRACKER not in sys.warnoptions:
-        sys.warnoptions.append(QUIET_TRACKER)
-    resource_tracker.ensure_running()  # which unblocks the signal once it has started
-    batches, end = iter(batches), object()
-    while True:
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            batch = next(batches, end)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if batch is end:
-            return
-        yield batch
-
-
-def _streamed(
-    feed: Feed, row_of: Callable[[int], int], batch_size: int, start: int, stop: int
-) -> Iterator[Any]:
-    """Decodes ahead with grain, and puts a few batches on the device ahead of their use."""
-    import grain
-
-    read = functools.partial(_read_position, read=feed.split.read, row_of=row_of)
-    # Batches, not examples, are what threads and processes work on: grain deals elements out to
-    # its workers in turn, so only whole batches stay the same however many workers there are.
-    batches = grain.MapDataset.range(start * batch_size, stop * batch_size).map(read)
-    batches = batches.batch(batch_size)
-    threads = 1 if feed.workers else cpu_threads()
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    batches = batches.to_iter_dataset(options)
-    if feed.workers:
-        workers = min(feed.workers, os.cpu_count() or 1, stop - start)
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        batches = batches.mp_prefetch(options)
+def _put_ahead(mesh: Mesh, batches: Iterator[Any], batch_size: int) -> Iterator[Any]:
+    """Puts a few batches on the devices ahead of their use."""
     ahead = collections.deque()
-    for batch in _without_interrupts(batches):
-        ahead.append(shard_batch(feed.mesh, batch))
+    for batch in batches:
+        ahead.append(shard_own_rows(mesh, batch, batch_size))
         if len(ahead) > DEVICE_BATCHES_AHEAD:
             yield ahead.popleft()
     yield from ahead

@@ -1,6 +1,7 @@
 """What a TIFF declares of its pixels, and the pixels of those that Pillow reads wrongly or not."""
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from PIL import TiffImagePlugin
 from jaxvision.errors import UserError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What GDAL warns of is told by our own line where it matters, and by none where it does not.
+logging.getLogger("rasterio").setLevel(logging.CRITICAL)
 GDAL_OPTIONS = dict(
     GDAL_CACHEMAX=128,  # megabytes; else 5 % of the machine's memory
     GDAL_PNG_WHOLE_IMAGE_OPTIM=False,  # that path reads a truncated PNG without an error

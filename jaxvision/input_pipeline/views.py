@@ -60,7 +60,7 @@ def cut(image: np.ndarray, view: View) -> np.ndarray:
     window = image[rows[:, None], columns]
     if view.scale == 1:
         return window
-    size = (round(view.width / view.scale), round(view.height / view.scale))
+    size = tuple(max(1, round(side / view.scale)) for side in (view.width, view.height))
     filter_ = Image.Resampling.BOX if view.scale > 1 else Image.Resampling.BILINEAR
     if window.shape[2] == 1:
         return np.asarray(Image.fromarray(window[..., 0]).resize(size, filter_))[..., None]

@@ -101,6 +101,26 @@ def read_georeference(path: Path) -> Georeference | None:
         return _georeference(dataset)
 
 
+def georeference_of_bytes(data: bytes) -> Georeference | None:
+    """`read_georeference` of a TIFF's content; None of any other kind of file."""
+    if data[:4] not in tiff.MAGIC or tiff.open_page(data).orientation != 1:
+        return None
+    try:
+        import rasterio
+    except ImportError:
+        return None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rasterio.Env(**GDAL_OPTIONS))
+        memory = stack.enter_context(rasterio.MemoryFile(data))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                dataset = stack.enter_context(memory.open(driver="GTiff"))
+        except rasterio.errors.RasterioError:  # Pillow read it; GDAL need not
+            return None
+        return _georeference(dataset)
+
+
 def _open_dataset(path: Path, stack: contextlib.ExitStack) -> Any | None:
     """The rasterio dataset; None without rasterio or where GDAL does not know the format."""
     try:

@@ -70,6 +70,15 @@ def look(retina: Retina, padded, locations):
     return jnp.stack([pooled_square(retina, window, s) for s in retina.sides], axis=1)
 
 
+def _unrolled(glimpses: int) -> int:
+    """How many glimpses a turn of the loop holds.
+
+    A glimpse's kernels are so small that a GPU spends much of a turn on what only the loop needs:
+    its counter, and cutting from and writing into what is kept of all glimpses.
+    """
+    return 1 if jax.default_backend() == "cpu" else min(glimpses, 10)
+
+
 class Glimpse(nn.Module):
     """One glimpse: look, remember, and say where to look next.
 
@@ -205,6 +214,7 @@ class RAM(nn.Module):
             variable_broadcast="params",
             split_rngs={"params": False},
             in_axes=(0, 0, nn.broadcast),
+            unroll=_unrolled(self.glimpses),
         )(
             retina,
             self.core,

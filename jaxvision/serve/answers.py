@@ -68,11 +68,13 @@ def kinds(predictor: Predictor) -> list[str]:
     return ["json", "picture", *(["geojson"] if predictor.geojson else [])]
 
 
-def record_of(predictor: Predictor, prediction: Prediction, arrays: bool) -> dict[str, Any]:
+def record_of(
+    predictor: Predictor, prediction: Prediction, arrays: bool, georeference: Any = None
+) -> dict[str, Any]:
     """The record; with its outlines under 'geojson', and where asked its arrays as PNGs."""
     record = dict(prediction.record)
     if predictor.geojson:
-        record["geojson"] = predictor.geojson(prediction, None)
+        record["geojson"] = predictor.geojson(prediction, georeference)
     if arrays:
         record["arrays"] = {
             name: "data:image/png;base64," + base64.b64encode(png(array)).decode()
@@ -82,11 +84,17 @@ def record_of(predictor: Predictor, prediction: Prediction, arrays: bool) -> dic
 
 
 def one(
-    predictor: Predictor, picture: np.ndarray, prediction: Prediction, kind: str, arrays: bool
+    predictor: Predictor,
+    picture: np.ndarray,
+    prediction: Prediction,
+    kind: str,
+    arrays: bool,
+    georeference: Any = None,
 ) -> Answer:
     """The answer for one picture.
 
     Args:
+      georeference: of the picture's file; its outlines are then in degrees.
       kind: of `kinds`, or the name of one of the prediction's arrays, which gives its PNG.
       arrays: whether JSON has the arrays as PNGs in it.
 
@@ -94,11 +102,11 @@ def one(
       Refused: there is no such kind of answer (400).
     """
     if kind == "json":
-        return Answer(to_json(record_of(predictor, prediction, arrays)))
+        return Answer(to_json(record_of(predictor, prediction, arrays, georeference)))
     if kind == "picture":
         return Answer(png(predictor.render(picture, prediction)), PNG)
     if kind == "geojson" and predictor.geojson:
-        return Answer(to_json(predictor.geojson(prediction, None)), GEOJSON)
+        return Answer(to_json(predictor.geojson(prediction, georeference)), GEOJSON)
     if kind in prediction.arrays:
         return Answer(png(prediction.arrays[kind]), PNG)
     known = ", ".join([*kinds(predictor), *prediction.arrays])

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from typing import Any
 
+from jaxvision.input_pipeline.windows import georeference_of_bytes
 from jaxvision.serve import answers, pictures
 from jaxvision.serve.answers import Answer
 from jaxvision.serve.limits import busy, read_body
@@ -84,9 +85,13 @@ async def _one(service: Service, request: Request, data: bytes, kind: str, array
         picture = await service.in_thread(decoded)
     prediction = await service.predict(request.model, picture)
     predictor = request.model.engine.predictor
+    answer = functools.partial(answers.one, predictor, picture, prediction, kind, arrays)
     if kind == "json" and not arrays and not predictor.geojson:
-        return answers.one(predictor, picture, prediction, kind, arrays)
-    return await service.in_thread(answers.one, predictor, picture, prediction, kind, arrays)
+        return answer()
+    if not predictor.geojson:
+        return await service.in_thread(answer)
+    georeference = await service.in_thread(georeference_of_bytes, data)
+    return await service.in_thread(answer, georeference)
 
 
 async def _several(service: Service, request: Request, files: list, arrays: bool) -> Answer:

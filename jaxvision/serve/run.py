@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from ml_collections import ConfigDict
 
+from jaxvision.config.check import check
 from jaxvision.console import say
 from jaxvision.engine import read_config
 from jaxvision.errors import UserError
@@ -110,6 +111,7 @@ def open_models(config: ConfigDict, folders: list[str], kind: str = "auto") -> l
         if name in configs:
             raise UserError(f"--workdir names two folders {name!r}: rename one")
         configs[name] = read_config(folder) if configs else config
+        check(configs[name])
     return [
         Model(name, own, folder, models.open_engine(own, folder, kind))
         for folder, (name, own) in zip(folders, configs.items(), strict=True)

@@ -26,7 +26,7 @@ def find_system(task: str) -> ModuleType:
     `jaxvision.tasks.<name>`.
 
     Raises:
-      UserError: there is no such task.
+      UserError: there is no such task, or what has its name is none.
     """
     name = task if "." in task else f"{__name__}.{task or '?'}"
     try:
@@ -39,4 +39,11 @@ def find_system(task: str) -> ModuleType:
             f"task={task!r} is unknown: use one of {', '.join(systems)}, or the dotted name "
             "of a module of yours"
         )
-    return importlib.import_module(name)
+    system = importlib.import_module(name)
+    missing = [f for f in ("make", "make_report", "make_predictor") if not hasattr(system, f)]
+    if missing:
+        raise UserError(
+            f"task={task!r} is no system: it has no {', '.join(missing)}; docs/adding_a_system.md "
+            "says what a system has"
+        )
+    return system

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvision import hosts
 from jaxvision.input_pipeline import loader
 from jaxvision.sharding import replicated
 from jaxvision.training.run import Run, initial_state, make_optimizer
@@ -22,7 +23,7 @@ def explain(run: Run, feed: loader.Feed, bad_step: int) -> str:
       feed: what it trains on.
       bad_step: the first step whose loss or gradient was not finite, counted from 1.
     """
-    kept = run.checkpoints.newest()
+    kept = hosts.from_first(run.checkpoints.newest)
     params, extra = _weights(run, kept)
     begun = f"step {kept}" if kept else "the beginning"
     if not _finite((params, extra)):
@@ -31,10 +32,10 @@ def explain(run: Run, feed: loader.Feed, bad_step: int) -> str:
     rows = loader.train_rows(
         bad_step - 1, 1, config.batch_size, config.seed, len(split.names), split.weights
     )[0]
-    if feed.arrays is None:
+    if feed.arrays is None or hosts.count() > 1:
         batch = loader.host_rows(feed, rows)
     else:
-        batch = jax.device_get(loader.take_rows(feed.arrays, jnp.asarray(rows)))
+        batch = jax.device_get(feed.take(feed.arrays, jnp.asarray(rows)))
     names = ", ".join(str(split.names[int(row)]) for row in rows[:NAMED])
     if not _finite(_gradient(run, params, extra, batch, bad_step)):
         return (

@@ -10,16 +10,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxvision import logs
+from jaxvision import hosts, logs
 from jaxvision.checkpoint import Checkpoints, open_checkpoints
 from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.exported import folder as exported_folder
+from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, training_split
 from jaxvision.models import encoder_options, encoders
-from jaxvision.sharding import replicated
+from jaxvision.sharding import local, make_mesh, of_first, put, replicated
 from jaxvision.task import Task
-from jaxvision.tasks import find_task
+from jaxvision.tasks import find_system, find_task
 from jaxvision.trained import trained_variables
 from jaxvision.training import memory, optimizers
 from jaxvision.training.train_state import TrainState, create_state, eval_variables, merge_params
@@ -49,14 +50,22 @@ def check_ahead(config: ConfigDict, fresh: bool) -> None:
       fresh: whether this run begins: a resumed one needs no weights to begin from.
 
     Raises:
-      UserError: more memory than there is would be needed, or the encoder cannot be made.
+      UserError: more memory than there is would be needed; the task, the path, the run to begin
+        from or the encoder cannot be.
     """
+    find_system(config.task)
     path = config.data.path
     ours = "." not in config.data.reader and not config.data.get("tfds")  # which makes its folder
     if path and ours and not Path(path).expanduser().exists():
         raise UserError(f"data.path={path!r} does not exist: give a file or folder of yours, or ''")
-    memory.refuse_pictures(config, "batch_size", config.batch_size)
-    memory.refuse_pictures(config, "eval.batch_size", config.eval.batch_size)
+    if fresh and config.init_from and not Path(config.init_from).is_dir():
+        what = "is a file" if Path(config.init_from).exists() else "does not exist"
+        raise UserError(
+            f"init_from={config.init_from!r} {what}: give the folder of a run or of an exported "
+            "model, or ''"
+        )
+    for name, size in _batches(config).items():
+        memory.refuse_pictures(config, name, size)
     if "encoder" in config.model:
         known = encoders.ENCODERS if config.task in ONLY_STAGES else encoders.CLASSIFIERS
         encoder_options.check(config, known, fresh)
@@ -66,19 +75,32 @@ def prepare(config: ConfigDict, workdir: str, dataset: Dataset, mesh: Mesh) -> R
     """Puts together what a config, its data and the devices determine.
 
     Raises:
-      UserError: unknown task, model or metric.
+      UserError: unknown task or model; a batch that cannot fit; a run too short for an update.
     """
-    memory.refuse_batch(training_split(dataset), "batch_size", config.batch_size)
+    sizes = _batches(config)
+    memory.refuse_batch(training_split(dataset), "batch_size", sizes["batch_size"])
     if "val" in dataset.splits:
-        memory.refuse_batch(dataset.splits["val"], "eval.batch_size", config.eval.batch_size)
+        memory.refuse_batch(dataset.splits["val"], "eval.batch_size", sizes["eval.batch_size"])
     task = find_task(config, dataset.info)
     dataset = task.report.adapt(dataset)
     steps_per_epoch = max(1, round(len(training_split(dataset).names) / config.batch_size))
     total = config.train.steps or round(config.train.epochs * steps_per_epoch)
+    accumulated = config.train.accumulate_steps
+    if accumulated > total:
+        raise UserError(
+            f"train.accumulate_steps={accumulated} is more than the run's {total} steps: no update "
+            "would be made; lower it, or train for longer"
+        )
     keep = config.checkpoint
     checkpoints = open_checkpoints(workdir, keep.higher_is_better, keep.keep_every_steps)
     metrics = jax.jit(task.model.metrics)
     return Run(config, workdir, dataset, task, mesh, total, steps_per_epoch, checkpoints, metrics)
+
+
+def _batches(config: ConfigDict) -> dict[str, int]:
+    """{config key: rows of a batch that this process holds}."""
+    sizes = {"batch_size": config.batch_size, "eval.batch_size": config.eval.batch_size}
+    return {name: size // hosts.count() for name, size in sizes.items()}
 
 
 def initial_state(run: Run, optimizer: Any) -> TrainState:
@@ -92,17 +114,20 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
     """
     model = run.task.model
     row = training_split(run.dataset).read(0)
-    batch = {name: np.stack([array] * run.config.batch_size) for name, array in row.items()}
+    batch = {
+        name: np.stack([array] * _batches(run.config)["batch_size"]) for name, array in row.items()
+    }
     key = jax.random.key(run.config.seed)
     init = jax.jit(model.init).trace(key, batch)
     memory.refuse_model(sum(a.size for a in jax.tree.leaves(init.out_info)))
     variables = init.lower().compile()(key, batch)
-    if run.checkpoints.newest() is None:
+    if hosts.from_first(run.checkpoints.newest) is None:
         variables = model.load_weights(variables)
         if run.config.init_from:
             variables = _init_from(run, variables)
+        variables = of_first(variables)
     state = create_state(model, optimizer, variables, batch, run.config.train.ema_decay)
-    return jax.device_put(state, replicated(run.mesh))
+    return put(state, replicated(run.mesh))
 
 
 def _init_from(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +170,9 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
       UserError: no such metric; weights that cannot be had; a checkpoint of another run.
     """
     state = initial_state(run, make_optimizer(run))
-    _check_best_metric(run, state)
-    if not run.checkpoints.steps():
+    _check_best_metric(run, eval_variables(state, run.config.train.ema_decay))
+    newest_first = hosts.from_first(run.checkpoints.steps)[::-1]
+    if not newest_first:
         _describe(run, state)
         data = {"info": run.dataset.info, "fingerprint": run.dataset.fingerprint}
         return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
@@ -154,14 +180,15 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
     def load(step):
         return run.checkpoints.notes(step), run.checkpoints.restore(step, state)
 
-    newest_first = run.checkpoints.steps()[::-1]
     step, (notes, state), damaged = run.checkpoints.first_intact(newest_first, load)
+    hosts.check_same("checkpoint", str(step), run.workdir, "some of its files cannot be read there")
     if notes["fingerprint"] != run.dataset.fingerprint:
         raise UserError(
             f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
             "bring them back, or use another --workdir"
         )
-    run.checkpoints.set_aside(damaged)
+    if hosts.first():
+        run.checkpoints.set_aside(damaged)
     _describe(run, state)
     say(f"resumed from step {step} of {run.total_steps}")
     return state, notes
@@ -179,12 +206,35 @@ def _describe(run: Run, state: TrainState) -> None:
         part = f", {frozen[name]:,} frozen" if name in frozen and name in trained else ""
         part = ", frozen" if name in frozen and name not in trained else part
         say(f"  {name}: {size:,}{part}")
-    logs.write_parameters(run.workdir, merge_params(state.params, state.frozen))
-    devices = jax.local_devices()
-    say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+    if hosts.first():
+        logs.write_parameters(run.workdir, local(merge_params(state.params, state.frozen)))
+    devices = run.mesh.devices.flat
+    shared = f", of {hosts.count()} processes" if hosts.count() > 1 else ""
+    say(f"devices: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}){shared}")
 
 
-def _check_best_metric(run: Run, state: TrainState) -> None:
+def check_best_metric(config: ConfigDict) -> None:
+    """Checks, as training will, that data and model can be had and give `best_metric`.
+
+    Reads the data set, fetches and computes nothing.
+
+    Raises:
+      UserError: they cannot, or do not.
+    """
+    check_ahead(config, fresh=True)
+    mesh = make_mesh({"batch_size": config.batch_size})
+    run = prepare(config, "", loader.load_dataset(config), mesh)
+    if not config.checkpoint.best_metric or "val" not in run.dataset.splits:
+        raise UserError(
+            f"{run.dataset.source} has no val split, or checkpoint.best_metric is empty: trials "
+            "are compared by this metric of that split"
+        )
+    row = training_split(run.dataset).read(0)
+    batch = {name: np.stack([array]) for name, array in row.items()}
+    _check_best_metric(run, jax.eval_shape(run.task.model.init, jax.random.key(0), batch))
+
+
+def _check_best_metric(run: Run, variables: Any) -> None:
     best_metric = run.config.checkpoint.best_metric
     if "val" not in run.dataset.splits or not best_metric:
         missing = (
@@ -194,7 +244,9 @@ def _check_best_metric(run: Run, state: TrainState) -> None:
         if asks:
             raise UserError(f"{asks} needs checkpoint.best_metric of a val split, but {missing}")
         return
-    names = _metric_names(run, eval_variables(state, run.config.train.ema_decay))
+    if best_metric in run.task.report.headline:  # as by default; the rest takes a second
+        return
+    names = _metric_names(run, variables)
     if best_metric not in names:
         raise UserError(
             f"checkpoint.best_metric={best_metric!r} is not a metric of task {run.config.task}: "

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxvision.input_pipeline.composite import take_rows
 from jaxvision.task import Model
 
 
@@ -158,7 +157,9 @@ def make_train_step(
     return train_step
 
 
-def run_steps(train_step: Callable, data: Any, state: TrainState, indices: jax.Array) -> TrainState:
+def run_steps(
+    train_step: Callable, take: Callable, data: Any, state: TrainState, indices: jax.Array
+) -> TrainState:
     """Steps through resident data: gathers each batch on the device.
 
     One step is applied as it stands; several go under `lax.scan`. On CPU ask for one a call: XLA's
@@ -166,13 +167,14 @@ def run_steps(train_step: Callable, data: Any, state: TrainState, indices: jax.A
 
     Args:
       train_step: from `make_train_step`.
-      data: the whole split on the device, as `Feed.arrays`.
+      take: (data, rows [B]) -> batch, as `Feed.take`.
+      data: the whole split on the devices, as `Feed.arrays`.
       state: the state before.
       indices: int32 [K, B], the rows of K batches.
     """
 
     def body(state, rows):
-        return train_step(state, take_rows(data, rows)), None
+        return train_step(state, take(data, rows)), None
 
     if indices.shape[0] == 1:
         return body(state, indices[0])[0]

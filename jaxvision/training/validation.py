@@ -1,5 +1,6 @@
 """Validation inside the training loop: its metrics, its figures, the best step so far."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -8,10 +9,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import evaluate
+from jaxvision import evaluate, hosts
 from jaxvision.console import headline, say, table
 from jaxvision.input_pipeline import loader
-from jaxvision.sharding import replicated
+from jaxvision.sharding import local, replicated
 from jaxvision.training import optimizers
 from jaxvision.training.run import Run
 from jaxvision.training.train_state import TrainState, eval_variables
@@ -27,19 +28,26 @@ def condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
     return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
 
 
-def make_validate(run: Run, state: TrainState) -> Callable:
-    """Returns validate(state, step, notes, log) -> (notes, score), on the validation split."""
+def make_validate(run: Run, state: TrainState, opened: contextlib.ExitStack) -> Callable:
+    """Returns validate(state, step, notes, log) -> (notes, score), on the validation split.
+
+    What it keeps from one validation to the next is closed with `opened`.
+    """
     if "val" not in run.dataset.splits:
         return lambda state, step, notes, log: (notes, None)
     config, report = run.config, run.task.report
     feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    rows = evaluate.figure_rows(feed, config.eval.figure_rows)
+    rows = evaluate.figure_rows(feed, config.eval.figure_rows) if hosts.first() else {}
     feed = condensed(run, feed, state)
+    size = evaluate.batch_size(config)
+    rounds = opened.enter_context(contextlib.closing(loader.EvalRounds(feed, size)))
 
     def validate(state, step, notes, log):
         variables = eval_variables(state, config.train.ema_decay)
-        size = evaluate.batch_size(config)
-        measured = evaluate.measure(run.metrics, variables, feed, size, config.seed)
+        measured = evaluate.measure(run.metrics, variables, feed, size, config.seed, rounds)
+        return hosts.from_first(lambda: judge(local(variables), measured, step, notes, log))
+
+    def judge(variables, measured, step, notes, log):
         fitted = report.fit(measured)
         values = report.metrics(measured, fitted)
         notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)

@@ -1,12 +1,16 @@
 """The perception benchmarks: their baselines, their sampled votes, and their stream of photos."""
 
+import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 from sklearn.linear_model import Ridge
 
 from benchmarks import jax_side, perception_folds, street_streaming
+from benchmarks.gpu.systems import SYSTEMS
 from configs import perception as perception_config
 from jaxvision.input_pipeline.readers import perception
+from tests.benchmarks.test_throughput import random_variables
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +67,61 @@ def test_photos_stream_in_shuffled_batches(photos, tmp_path):
     assert not np.array_equal(first["image"], next(batches)["image"])
     found = street_streaming.memory_over(batches, 80, 8)
     assert list(found) == [str(8 * i) for i in range(11)] and min(found.values()) > 0.1
+
+
+def mirrored(kernel):
+    return np.ascontiguousarray(kernel[::-1, ::-1].transpose(3, 2, 0, 1))
+
+
+def copy_into(model, variables):
+    """Our arrays in the PyTorch scorer; kernels mirrored, as SAME pads the far sides alone."""
+    import torch
+
+    in_encoder = {p: a for p, a in variables.items() if p[1] == "encoder"}
+    kernels = [a for p, a in in_encoder.items() if p[-1] == "kernel"]
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    for kernel, layer in zip(kernels, layers, strict=True):
+        layer.weight.data = torch.from_numpy(mirrored(kernel))
+    names = [p[1:-1] for p in in_encoder if p[-1] == "scale"]
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for name, layer in zip(names, norms, strict=True):
+        layer.weight.data = torch.from_numpy(variables["params", *name, "scale"])
+        layer.bias.data = torch.from_numpy(variables["params", *name, "bias"])
+        layer.running_mean = torch.from_numpy(variables["batch_stats", *name, "mean"].copy())
+        layer.running_var = torch.from_numpy(variables["batch_stats", *name, "var"].copy())
+    dense = [m for m in model.head if isinstance(m, torch.nn.Linear)]
+    for name, layer in zip(("hidden0", "hidden1", "out"), dense, strict=True):
+        layer.weight.data = torch.from_numpy(variables["params", "head", name, "kernel"].T.copy())
+        layer.bias.data = torch.from_numpy(variables["params", "head", name, "bias"])
+
+
+@pytest.mark.parametrize("system", ["perception", "perception_finetuned"])
+def test_torch_scorer_is_ours(tmp_path, system):
+    torch = pytest.importorskip("torch")
+    from benchmarks import perception_torch
+
+    torch.set_num_threads(1)
+    config = SYSTEMS[system].config(True, tmp_path)
+    config.data.crop_size, config.model.dropout = 32, 0.0
+    run = jax_side.make_run(config, str(tmp_path))
+    variables, batch = random_variables(run), jax_side.first_batch(run)
+    model = perception_torch.make_model(config, batch)
+    copy_into(model, variables)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == jax_side.trained_parameters(jax_side.state_shapes(run))
+
+    images = batch["image"][:, 4:36, 4:36]  # what both see; a mirror image under mirrored kernels
+    model.crop = 32
+    turned = np.ascontiguousarray(images[:, ::-1, ::-1])
+    theirs = perception_torch.make_predict(model, config, turned)().numpy()
+    ours = jax.jit(run.task.model.predict)(unflatten_dict(variables), batch["image"])["score"]
+    scale = run.dataset.info
+    np.testing.assert_allclose(
+        ours, np.array(scale["mean"]) + np.array(scale["std"]) * theirs, atol=2e-3
+    )
+    step = perception_torch.make_train_step(model, config, batch)
+    losses = [float(step()) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    moved = model.encoder.stem[1].running_mean.numpy()
+    frozen = system == "perception"
+    assert np.array_equal(moved, variables["batch_stats", "encoder", "bn_Conv1", "mean"]) == frozen

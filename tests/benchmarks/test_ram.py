@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import ram
+from jaxvision.models import ram as ram_model
 from jaxvision.models.retina import Retina
 from jaxvision.tasks import attention
 
@@ -24,9 +25,8 @@ def test_both_torch_retinas_are_ours(torch):
     images = rng.integers(0, 256, (30, 14, 14, 1), np.uint8)
     locations = rng.uniform(-1, 1, (30, 2)).astype(np.float32)
     retina = Retina(8, 1, 2)
-    ours = np.asarray(ram.look(retina, ram.pad(retina, images), jnp.asarray(locations))).reshape(
-        30, -1
-    )
+    seen = ram_model.look(retina, ram_model.pad(retina, images), jnp.asarray(locations))
+    ours = np.asarray(seen).reshape(30, -1)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     for kind in (ram_torch.Looped, ram_torch.Vectorised):
         theirs = kind(pixels, 8)(torch.from_numpy(locations)).numpy()
@@ -51,3 +51,18 @@ def test_torch_model_has_our_parameters_and_learns(torch):
     losses = [float(step()) for _ in range(60)]
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
     assert model.location.weight.grad.abs().max() > 0
+
+
+def test_torch_probabilities_are_the_mean_of_rollouts(torch):
+    from benchmarks import ram_torch
+
+    config = ram.get_config("mnist")
+    config.model.first, config.predict.rollouts = "random", 3
+    batch = {"image": np.zeros((12, 28, 28, 1), np.uint8), "label": np.arange(12) % 10}
+    model = ram_torch.make_model(config, batch)
+    found = ram_torch.make_predict(model, config, batch["image"])()
+    assert found.shape == (12, 10)
+    torch.testing.assert_close(found.sum(-1), torch.ones(12))
+    config.model.first = "learned"
+    with pytest.raises(ValueError, match="random place"):
+        ram_torch.make_model(config, batch)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxvision import cache as cache_module
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import loader
+from jaxvision.input_pipeline import resident
 from jaxvision.input_pipeline.dataset import Split
 
 
@@ -56,7 +56,7 @@ def split_of(calls=None, count=6):
 
 
 def decode(calls=None, key="key"):
-    arrays = loader.decoded(split_of(calls), key)
+    arrays = resident.decoded(split_of(calls), key)
     for i in range(6):
         np.testing.assert_array_equal(arrays["image"][i], rows(i)["image"])
     np.testing.assert_array_equal(arrays["label"], np.arange(6))
@@ -112,7 +112,7 @@ def test_a_full_disk_costs_a_note(cache_folder, monkeypatch, capsys):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loader, "_write_array", full)
+    monkeypatch.setattr(resident, "_write_array", full)
     decode()
     assert "(no space left on device)" in capsys.readouterr().out
     assert not list((cache_folder / "decoded").iterdir())

@@ -13,10 +13,13 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.transform import from_origin
 
 from jaxvision import predict, workdir
 from jaxvision.client import Client, Refused
+from jaxvision.engine import open_engine, read_config
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.images import decode_image
 from jaxvision.serve import models
@@ -46,6 +49,52 @@ def test_an_answer_is_that_of_predict(server, tiny_models, aerial, tmp_path):
             assert (mask == of_files).mean() > 0.999
             drawn = Image.open(io.BytesIO(client.picture(path, "mask")))
             assert (np.asarray(drawn) // 255 == mask).all()
+
+
+def test_footprints_of_a_geotiff_are_in_degrees(server):
+    kind = dict(driver="GTiff", count=3, height=100, width=120, dtype="uint8", crs="EPSG:32633")
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**kind, transform=from_origin(601_000, 5_340_000, 0.5, 0.5)) as file:
+            file.write(np.random.default_rng(0).integers(0, 256, (3, 100, 120), np.uint8))
+        data = memory.read()
+    plain = io.BytesIO()
+    Image.new("RGB", (120, 100)).save(plain, "TIFF")
+    for body, system in ((data, "WGS 84 longitude, latitude"), (plain.getvalue(), "pixels")):
+        for path in ("/predict", "/predict?as=geojson"):
+            answer = httpx.post(f"{server.address}{path}", content=body, timeout=60).json()
+            collection = answer.get("geojson", answer)
+            assert system in collection["coordinate_system"]
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnx"])
+def test_exported_models_are_served(engine):
+    """Those of the zoo answer as `Engine` does, by either engine."""
+    server = Process("--workdir=zoo/fer,zoo/rodent", f"--engine={engine}")
+    try:
+        server.wait_ready()
+        for name in ("fer", "rodent"):
+            folder = str(ROOT / "zoo" / name)
+            opened = open_engine(read_config(folder), folder)
+            pixels = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
+            prepared = opened.predictor.prepare(pixels)
+            outputs = {k: np.asarray(v) for k, v in opened.predict(prepared.inputs).items()}
+            wanted = opened.predictor.decode(outputs, prepared.context, opened.fitted).record
+            memory = io.BytesIO()
+            Image.fromarray(pixels).save(memory, "PNG")
+            with Client(server.address, model=name) as client:
+                answer = client.predict(memory.getvalue())
+            assert flat(answer) == pytest.approx(flat(wanted), abs=1e-3)
+    finally:
+        code, _ = server.stop()
+    assert code == 0
+
+
+def flat(record):
+    """{path: number} of what a record holds."""
+    if isinstance(record, dict | list):
+        items = record.items() if isinstance(record, dict) else enumerate(record)
+        return {f"{k}/{path}": v for k, part in items for path, v in flat(part).items()}
+    return {} if isinstance(record, str | None) else {"": float(record)}
 
 
 def test_no_program_is_compiled_once_the_server_is_ready(tiny_models):

@@ -51,6 +51,8 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
         write=functools.partial(write.write, retina, options.film, describe),
         extensions=images.EXTENSIONS,
         meaning=_meaning(shape),
+        columns=_columns(info["classes"], config.model.head),
+        row=_row,
     )
 
 
@@ -101,6 +103,23 @@ def _decode(
     record["psnr"] = psnr(errors).round(3).tolist()
     reconstructions = (drawn * 255).round().astype(np.uint8)
     return Prediction(record, {"image": image, "reconstructions": reconstructions})
+
+
+def _columns(classes: Sequence[str], head: str) -> dict[str, Any]:
+    seen = {"glimpses": [{"x": float, "y": float, "sides": [float]}], "locations": [[float]]}
+    if head == "decoder":
+        return {"psnr": [float], **seen}
+    named = {f"probability_{name}": float for name in classes}
+    return {"label": str, "probability": float, **named, **seen}
+
+
+def _row(prediction: Prediction, path: Any) -> dict[str, Any]:
+    del path
+    record = dict(prediction.record)
+    named = record.pop("probabilities", {})
+    if named:
+        record["probability"] = named[record["label"]]
+    return {**record, **{f"probability_{name}": value for name, value in named.items()}}
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -36,7 +36,9 @@ def rewards_to_go(rewards, discount):
         total = reward + discount * later
         return total, total
 
-    return jax.lax.scan(add, jnp.zeros_like(rewards[0]), rewards, reverse=True)[1]
+    # Unrolled, it is one kernel on a GPU; as a loop some for each glimpse.
+    nothing = jnp.zeros_like(rewards[0])
+    return jax.lax.scan(add, nothing, rewards, reverse=True, unroll=True)[1]
 
 
 def normalized(returns):

@@ -43,7 +43,7 @@ def make_detector(model: str) -> Callable[[np.ndarray], list[Box]]:
         height, width = pixels.shape[:2]
         scale = min(1.0, LONGEST / max(height, width))
         if scale < 1:
-            size = round(width * scale), round(height * scale)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
         boxes = [_inside(box, scale, width, height) for box in find(pixels)]
         return sorted(box for box in boxes if min(box.width, box.height) > 0)

@@ -76,15 +76,6 @@ def crop_size(config: ConfigDict) -> int:
 
 
 def _check(config):
-    views, data = config.eval.views, config.data
-    if not 0 <= data.crop_size <= data.image_size:
-        raise UserError(
-            f"data.crop_size={data.crop_size} is not from 0 to data.image_size={data.image_size}"
-        )
-    if views == "ten_crop" and data.crop_size in (0, data.image_size):
-        raise UserError(
-            "eval.views='ten_crop' needs crops smaller than the images: set data.crop_size"
-        )
     model = config.model
     attention.check_kinds([*model.attention, model.block_attention, model.head_attention])
 

@@ -14,7 +14,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images, video
 from jaxvision.input_pipeline.labelled import to_square
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.classification import smoothing, write
+from jaxvision.tasks.classification import smoothing, table, write
 from jaxvision.tasks.classification.faces import Box, make_detector
 from jaxvision.tasks.classification.metrics import probabilities
 
@@ -66,6 +66,8 @@ def make_predictor(config: ConfigDict, info: dict[str, Any]) -> Predictor:
         stream=functools.partial(write.stream, options, prepare, decode, mark_faces, regions_of),
         meaning=_meaning(config),
         smoothers={"mean": smoothing.mean},
+        columns=table.columns(info["classes"], options.faces == "never"),
+        row=table.row,
     )
 
 

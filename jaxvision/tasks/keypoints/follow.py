@@ -147,10 +147,11 @@ def _finder(samples: list[np.ndarray], kind: str) -> Callable[[np.ndarray], Any]
 
 
 def _thin(frame: np.ndarray, step: int) -> np.ndarray:
-    """Means over step x step pixels, gray: float32 [H / step, W / step]."""
-    height, width = (side // step * step for side in frame.shape[:2])
-    gray = views.gray(frame)[:height, :width, 0].astype(np.float32)
-    return gray.reshape(height // step, step, width // step, step).mean((1, 3))
+    """Means over step x step pixels, gray: float32 [H / step, W / step], of 1 at least."""
+    down, across = (min(step, side) for side in frame.shape[:2])
+    height, width = frame.shape[0] // down, frame.shape[1] // across
+    gray = views.gray(frame)[: height * down, : width * across, 0].astype(np.float32)
+    return gray.reshape(height, down, width, across).mean((1, 3))
 
 
 def windows(film: Film, setup: Setup) -> Iterator[tuple[np.ndarray, View]]:

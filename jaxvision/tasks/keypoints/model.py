@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision import losses
-from jaxvision.errors import UserError
 from jaxvision.input_pipeline.augment import points as augment_points
 from jaxvision.models import keypoints as models
 from jaxvision.task import Measured, Model
@@ -19,13 +18,7 @@ FREE_FROM = 16  # pixels: sides from which the heatmap net takes any size, expor
 
 
 def make_model(config, info: dict[str, Any], measure) -> Model:
-    """The model of a config and the data set's `info`; `measure` is the report's.
-
-    Raises:
-      UserError: unknown model.
-    """
-    if config.model.name not in MODELS:
-        raise UserError(f"model.name={config.model.name!r} is unknown: use one of {tuple(MODELS)}")
+    """The model of a config and the data set's `info`; `measure` is the report's."""
     names = tuple(info["keypoints"])
     model = MODELS[config.model.name](
         len(names), tuple(config.model.widths), dtype=jnp.dtype(config.train.dtype)

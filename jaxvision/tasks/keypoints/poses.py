@@ -1,14 +1,12 @@
 """What the network's outputs mean: confidence, angles, and the place in the picture."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvision.errors import UserError
 from jaxvision.input_pipeline.views import View
-from jaxvision.tasks.keypoints import heading, smoothing, tracks
+from jaxvision.tasks.keypoints import heading
 from jaxvision.tasks.keypoints.tracks import Tracks
 
 # A point is right, for its confidence, within this share of the picture's longer side.
@@ -37,15 +35,9 @@ def make_setup(config, info: dict[str, Any]) -> Setup:
     """The setup of a config.
 
     Raises:
-      UserError: options of `predict` that mean nothing; heading points that do not exist.
+      UserError: heading points that do not exist.
     """
     options = config.predict
-    smoothing.check_options(options.smoothing, options.smoothing_strength)
-    tracks.check_layout(options.layout)
-    if options.crop_size < 0:
-        raise UserError(f"predict.crop_size={options.crop_size}: give pixels, or 0 for none")
-    if not 0 < options.fps < math.inf:
-        raise UserError(f"predict.fps={options.fps}: give frames a second, above 0")
     names = tuple(info["keypoints"])
     angles = heading.find_angles(names, config.heading)
     # Whatever the config says by now, the network takes the size that it was trained on.

@@ -1,14 +1,16 @@
 """From a picture in memory to the points of the animal in its own pixels; numpy alone."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images, video
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, write
+from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, tracks, write
 from jaxvision.tasks.keypoints.poses import Setup
 
 
@@ -38,6 +40,8 @@ def make_predictor(config, info: dict[str, Any]) -> Predictor:
             "fitted.error_per_spread",
         },
         smoothers={"one_euro": functools.partial(_one_euro, setup)},
+        columns=dict.fromkeys(_columns(setup), float),
+        row=functools.partial(_row, setup),
     )
 
 
@@ -66,9 +70,24 @@ def _answer(setup: Setup, points: np.ndarray, confidence: np.ndarray) -> Predict
     return Prediction(record, {})
 
 
+def _columns(setup: Setup) -> list[str]:
+    return tracks.columns(setup.keypoints, [angle.name for angle in setup.angles])
+
+
+def _row(setup: Setup, prediction: Prediction, path: Any) -> dict[str, float]:
+    """One line of the csv in its plain layout."""
+    del path
+    record = prediction.record
+    values = [value for name in setup.keypoints for value in record["points"][name]]
+    for pair in zip(record["degrees"], record["degrees_confidence"], strict=True):
+        values.extend(pair)
+    return dict(zip(_columns(setup), values, strict=True))
+
+
 def _one_euro(setup: Setup, strength: float) -> Callable[[Prediction, float], Prediction]:
     """Smooths the points of frame after frame, as predict.smoothing='one_euro' does in a film."""
-    smoothing.check_options("one_euro", strength)
+    if not 0 < strength < math.inf:
+        raise UserError(f"strength={strength}: give a number above 0, such as 1")
     state = None
 
     def smooth(prediction: Prediction, seconds: float) -> Prediction:

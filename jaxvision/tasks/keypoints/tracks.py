@@ -12,7 +12,6 @@ from jaxvision.cache import atomic_file
 from jaxvision.errors import UserError
 
 SCORER = "jaxvision"
-LAYOUTS = ("plain", "deeplabcut")
 
 
 class Tracks(NamedTuple):
@@ -35,12 +34,6 @@ class Tracks(NamedTuple):
     degrees_confidence: np.ndarray
 
 
-def check_layout(layout: str) -> None:
-    """Raises UserError unless `layout` is one of LAYOUTS."""
-    if layout not in LAYOUTS:
-        raise UserError(f"predict.layout={layout!r}: use plain or deeplabcut")
-
-
 def write_csv(path: Path, tracks: Tracks, layout: str, files: Sequence[str] = ()) -> None:
     """One line a frame.
 
@@ -53,7 +46,6 @@ def write_csv(path: Path, tracks: Tracks, layout: str, files: Sequence[str] = ()
     Raises:
       UserError: unknown layout; the file cannot be written.
     """
-    check_layout(layout)
     header = _deeplabcut_header if layout == "deeplabcut" else _plain_header
     frames = list(files) or range(len(tracks.points))
     values = np.concatenate([tracks.points, tracks.confidence[..., None]], -1)  # [T, K, 3]
@@ -73,9 +65,13 @@ def write_csv(path: Path, tracks: Tracks, layout: str, files: Sequence[str] = ()
 
 
 def _plain_header(tracks: Tracks, first: str) -> list[list[str]]:
-    points = [f"{p}_{what}" for p in tracks.keypoints for what in ("x", "y", "confidence")]
-    angles = [f"{a}_{what}" for a in tracks.angles for what in ("degrees", "confidence")]
-    return [[first, *points, *angles]]
+    return [[first, *columns(tracks.keypoints, tracks.angles)]]
+
+
+def columns(keypoints: Sequence[str], angles: Sequence[str]) -> list[str]:
+    """The plain layout's, after the frame's."""
+    points = [f"{p}_{what}" for p in keypoints for what in ("x", "y", "confidence")]
+    return [*points, *(f"{a}_{what}" for a in angles for what in ("degrees", "confidence"))]
 
 
 def _deeplabcut_header(tracks: Tracks, first: str) -> list[list[str]]:

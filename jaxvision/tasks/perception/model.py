@@ -69,9 +69,7 @@ def make(config: ConfigDict, info: dict[str, Any]) -> tuple[Model, Callable]:
 
 
 def _check(config, encoder):
-    options, frozen = config.loss, set(encoder.model.layer_order()) <= set(encoder.model.frozen)
-    if options.name == "ordinal" and config.data.target != "deciles":
-        raise UserError("loss.name=ordinal learns deciles: set data.target=deciles")
+    frozen = set(encoder.model.layer_order()) <= set(encoder.model.frozen)
     for name, value in (
         ("data.cached_views", config.data.cached_views),
         ("model.snapshots", config.model.snapshots),

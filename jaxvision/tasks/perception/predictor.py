@@ -37,6 +37,8 @@ def make(options: ConfigDict, info: dict[str, Any]) -> Predictor:
         extensions=EXTENSIONS,
         collect=functools.partial(write.collect, scale, options),
         meaning=_meaning(info["image_size"], scale.attributes),
+        columns={name: float for name in _row(dict.fromkeys(scale.attributes), {})},
+        row=lambda prediction, path: _row(*map(prediction.record.get, ("scores", "uncertainty"))),
     )
 
 
@@ -80,6 +82,15 @@ def decode(
         for values in (score, spread)
     )
     return Prediction({"scores": scores, "uncertainty": uncertainty}, {})
+
+
+def _row(scores: dict[str, float], uncertainty: dict[str, float]) -> dict[str, float]:
+    """{'safe': 6.2, 'safe_uncertainty': 1.1, ...}."""
+    return {
+        column: value
+        for name, score in scores.items()
+        for column, value in ((name, score), (f"{name}_uncertainty", uncertainty.get(name)))
+    }
 
 
 def render(photo: np.ndarray, prediction: Prediction) -> np.ndarray:

@@ -12,7 +12,7 @@ from jaxvision.models import encoder_options
 from jaxvision.models.unet import STRIDE, UNet
 from jaxvision.task import Model
 from jaxvision.tasks.segmentation import report
-from jaxvision.tasks.segmentation.criterion import check, criterion, labels_and_weights
+from jaxvision.tasks.segmentation.criterion import criterion, labels_and_weights
 
 
 def make(config: ConfigDict) -> Model:
@@ -21,7 +21,6 @@ def make(config: ConfigDict) -> Model:
     Raises:
       UserError: unknown loss, encoder or layer.
     """
-    check(config.loss)
     dtype = jnp.dtype(config.train.dtype)
     encoder = encoder_options.make(config, dtype=dtype)
     unet = UNet(encoder.model, widths=tuple(config.model.decoder_widths), dtype=dtype)

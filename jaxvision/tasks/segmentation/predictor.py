@@ -6,15 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.errors import UserError
 from jaxvision.input_pipeline.images import EXTENSIONS
 from jaxvision.input_pipeline.windows import Georeference
 from jaxvision.task import Prediction, Predictor, Prepared
-from jaxvision.tasks.segmentation import tiling, write
+from jaxvision.tasks.segmentation import table, tiling, write
 from jaxvision.tasks.segmentation.footprints import footprints, require_geo
 from jaxvision.tasks.segmentation.overlay import mask_over
-
-TILE_STEP = 128  # a quarter of a tile is whole strides of the network, 32 pixels
 
 
 def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
@@ -35,6 +32,8 @@ def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
         streams=write.streams,
         stream=functools.partial(write.stream, options, value_range),
         geojson=outline,
+        columns=table.COLUMNS,
+        row=functools.partial(table.row, outline if options.polygons else None),
         meaning={
             "images": "a photo, or tiles of it, RGB, 0 to 255; at the scale that it was trained on",
             "probability": "of building, of each pixel; it is one from fitted.threshold on",
@@ -44,11 +43,6 @@ def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
 
 def check(options: ConfigDict) -> None:
     """Raises UserError where options of `config.predict` cannot work."""
-    if options.tile < TILE_STEP or options.tile % TILE_STEP:
-        raise UserError(
-            f"predict.tile={options.tile} must be a multiple of {TILE_STEP} pixels, at least that: "
-            "tiles come in quarters of it, and these are whole strides of the network"
-        )
     if options.polygons:
         require_geo()
 

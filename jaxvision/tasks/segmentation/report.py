@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.task import Measured, Report
 from jaxvision.tasks.segmentation import metrics
-from jaxvision.tasks.segmentation.criterion import IGNORE, check, criterion, labels_and_weights
+from jaxvision.tasks.segmentation.criterion import IGNORE, criterion, labels_and_weights
 from jaxvision.visualize import grid
 
 STRIDE, LEAST_SIDE = 32, 64  # pixels: what an exported network takes are whole strides, two or more
@@ -25,7 +25,6 @@ def make(config: ConfigDict) -> Report:
     Raises:
       UserError: unknown loss.
     """
-    check(config.loss)
     names = (config.checkpoint.best_metric, "iou", "loss", "boundary_iou", "precision", "recall")
     return Report(
         inputs=inputs,

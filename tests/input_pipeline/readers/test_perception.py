@@ -99,8 +99,6 @@ def test_folds_cover_every_photo_once(tmp_path):
         assert not set(splits["train"]) & set(splits["test"]) and splits["val"]
         tested += splits["test"]
     assert sorted(tested) == list(range(300))
-    with pytest.raises(UserError, match="fold=5 of data.folds=5"):
-        perception.assign_splits(photos, make_config(tmp_path, folds=5, fold=5).data)
 
 
 def test_whole_cities_are_held_out(tmp_path):
@@ -324,20 +322,6 @@ def test_columns_that_number_rows_are_no_attributes_and_the_others_are_told(tmp_
 def test_photos_without_scores_are_counted_and_named(tmp_path):
     dataset = perception.load(make_config(own_csv(tmp_path, plain_rows(28))))
     assert "left out 2 photos that scores.csv has no score of: p28.jpg, p29.jpg" in dataset.notes
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (dict(test_cities=("Corva",)), r"data.test_cities=\('Corva',\) needs data.split=city"),
-        (dict(fold=2), "data.fold=2 needs data.folds"),
-        (dict(folds=3, split="city"), "data.folds=3 are of single photos"),
-        (dict(split="town"), "data.split='town' is unknown"),
-    ],
-)
-def test_options_without_effect_are_refused(tmp_path, options, words):
-    with pytest.raises(UserError, match=words):
-        perception.load(make_config(place_pulse(tmp_path), **options))
 
 
 def test_splits_of_its_own_leave_no_room_for_folds(tmp_path):

@@ -241,8 +241,6 @@ def test_unknown_variant_is_named():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"loss__reward": "correct"}, "loss.reward='correct' cannot be"),
-        ({"loss__entropy_bonus": 0.1}, "entropy_bonus=0.1 does nothing"),
         ({"canvas__size": 11}, "canvas.size=11 is less than the images of 12 x 12"),
         ({"canvas__size": 20, "canvas__clutter": 2, "canvas__clutter_size": 13}, "clutter_size=13"),
     ],

@@ -236,6 +236,11 @@ def test_faces_at_the_border_are_cut_inside_the_picture():
     assert whole.shape == pixels.shape
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_strip_of_a_picture_has_no_faces(size):
+    assert make_detector("")(np.zeros((*size, 3), np.uint8)) == []
+
+
 def test_a_detector_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="predict.detector='no.onnx' does not exist"):
         make_detector("no.onnx")
@@ -298,8 +303,6 @@ def test_class_weights_have_mean_one_over_the_rows():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"eval__views": "ten_crop"}, "needs crops smaller than the images"),
-        ({"data__crop_size": 20}, "crop_size=20 is not from 0 to data.image_size=16"),
         ({"model__encoder__name": "resnet"}, "no encoder is called 'resnet'"),
         ({"model__head_attention": "cbma"}, "no attention is called 'cbma'"),
         ({"model__encoder__name": "vgg16", "model__block_attention": "se"}, "VGG has no residual"),
@@ -420,11 +423,8 @@ def test_the_table_of_variants_has_means_and_spreads(tmp_path):
         lines = [{"images_per_second": 90.0}, {"val/accuracy": val - 0.1}, {"val/accuracy": val}]
         (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
         (workdir / "evaluation.json").write_text(json.dumps({"metrics": {"accuracy": test}}))
-        (tmp_path / f"cnn4_{seed}.log").write_text("model: 1,234 parameters, 1,234 trained\n")
-    runs = [
-        fer_table.read_run(tmp_path / f"cnn4_{s}", tmp_path / f"cnn4_{s}.log", "accuracy")
-        for s in (0, 1)
-    ]
+        (workdir / "output.txt").write_text("model: 1,234 parameters, 1,234 trained\n")
+    runs = [fer_table.read_run(tmp_path / f"cnn4_{s}", "accuracy") for s in (0, 1)]
     row = fer_table.summary("cnn4", runs)
     assert row["val"] == pytest.approx(0.6) and row["test_sd"] == pytest.approx(0.1 * 2**0.5)
     fer_table.write_tables(tmp_path, [row], "accuracy")

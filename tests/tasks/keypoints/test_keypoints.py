@@ -254,18 +254,3 @@ def test_bfloat16_locates_in_float32():
     assert "bf16" in str(jax.make_jaxpr(task.model.predict)(variables, images))
     shapes = jax.eval_shape(task.model.predict, variables, images)
     assert shapes["points"].dtype == jnp.float32
-
-
-def test_what_cannot_work_is_named():
-    with pytest.raises(UserError, match="model.name='resnet' is unknown: use one of"):
-        keypoints.make(tiny(model__name="resnet"), INFO)
-    with pytest.raises(UserError, match="predict.smoothing='median'"):
-        keypoints.make(tiny(predict__smoothing="median"), INFO)
-    with pytest.raises(UserError, match="predict.layout='sleap'"):
-        keypoints.make(tiny(predict__layout="sleap"), INFO)
-    with pytest.raises(UserError, match="predict.smoothing_strength=0"):
-        keypoints.make_predictor(tiny(predict__smoothing_strength=0), INFO)
-    with pytest.raises(UserError, match="predict.crop_size=-3"):
-        keypoints.make_predictor(tiny(predict__crop_size=-3), INFO)
-    with pytest.raises(UserError, match="predict.fps=0"):
-        keypoints.make_predictor(tiny(predict__fps=0), INFO)

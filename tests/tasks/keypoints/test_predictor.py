@@ -70,6 +70,15 @@ def test_in_a_picture_of_another_size_the_window_is_about_the_animal(size):
     assert length == pytest.approx(dataset().info["blob_length"], rel=0.25)
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (2, 1300)])
+def test_a_strip_of_a_picture_has_an_answer_or_a_reason(size):
+    config = tiny()
+    config.data.image_size = 0
+    predictor = keypoints.make_predictor(config, dataset().info)
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    assert predictor.prepare(picture).inputs.shape == (1, SIDE, SIDE, 1)
+
+
 def test_pictures_of_a_model_that_is_not_square():
     info = {**dataset().info, "image": [24, 37, 3]}
     config = tiny()

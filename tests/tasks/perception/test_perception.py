@@ -295,13 +295,10 @@ def test_fit_scales_votes_and_makes_spreads_right():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss__name": "ordinal"}, "set data.target=deciles"),
         ({"data__cached_views": 2}, "needs an encoder that is frozen as a whole"),
         ({"model__snapshots": 2}, "needs an encoder that is frozen as a whole"),
-        ({"data__target": "tenths"}, "data.target='tenths' is unknown"),
         ({"data__crop_size": 20}, "a crop of 20 pixels is less than 32"),
         ({"data__crop_size": 64}, "crop_size=64 is larger than the photos of 40"),
-        ({"loss__votes": 1.0, "data__oversample": "safe"}, "drop one"),
     ],
 )
 def test_contradictions_are_named(change, message):

@@ -172,18 +172,6 @@ def test_few_words():
     assert predictor.describe({**record, "footprints": 1}).endswith("picture, 1 footprint")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tile": 500}, "predict.tile=500 must be a multiple of 128"),
-        ({"tile": 0}, "predict.tile=0 must be a multiple of 128"),
-    ],
-)
-def test_options_that_cannot_work(change, message):
-    with pytest.raises(UserError, match=message):
-        predictor.make(options_of(**change))
-
-
 def test_neither_jax_nor_flax_is_needed():
     code = """
 import sys

@@ -51,10 +51,6 @@ def load(config) -> Dataset:
       UserError: the path or what it holds cannot be used; more than 1 % of the examples cannot.
     """
     path = Path(config.data.path).expanduser()
-    if config.data.image_size < 1:
-        raise UserError(
-            f"data.image_size is {config.data.image_size}: give the side of a tile in pixels"
-        )
     listing = aerial_files.list_examples(path, config.data)
     if config.data.classes and any(isinstance(e.mask, str) for e in listing.examples):
         raise UserError(

@@ -37,7 +37,6 @@ def load(config) -> Dataset:
       UserError: the path or what it holds cannot be used; more than 1 % of the examples cannot.
     """
     options, path = config.data, Path(config.data.path).expanduser()
-    _check_options(options)
     labelled = listing.list_labelled(path)
     value_range = tuple(options.range)
     digests, sizes, problems, range_notes = _check_pictures(labelled, path, value_range)
@@ -74,17 +73,6 @@ def load(config) -> Dataset:
             ["keypoints 2", options.color, options.animal, *labelled.keypoints, *parts]
         ),
     )
-
-
-def _check_options(options) -> None:
-    blob.check_kind(options.animal)
-    if options.split not in ("time", "random"):
-        raise UserError(f"data.split={options.split!r}: use time or random")
-    if not 0 < options.test_fraction < 1 or not 0 < options.val_fraction < 1:
-        raise UserError(
-            f"data.test_fraction={options.test_fraction} and data.val_fraction="
-            f"{options.val_fraction}: give shares between 0 and 1"
-        )
 
 
 def _check_pictures(labelled: Labelled, path: Path, value_range: tuple[float, ...]):
@@ -197,8 +185,6 @@ def _groups(labelled: Labelled, kept, reader: KeypointReader, options, digests):
     """What must stay together, one value a kept picture, and how that was found out."""
     if labelled.groups:
         return [labelled.groups[i] for i in kept], "groups of the file"
-    if options.group_size < 0:
-        raise UserError(f"data.group_size={options.group_size}: give 0 (found by content) or more")
     if options.group_size:
         return [int(i) // options.group_size for i in kept], f"groups of {options.group_size}"
     seen = [(digests[i], reader.views[i], labelled.points[i].tobytes().hex()) for i in kept]

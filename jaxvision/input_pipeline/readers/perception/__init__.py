@@ -40,7 +40,6 @@ def load(config: ConfigDict) -> Dataset:
       UserError: the path or what it holds cannot be used; more than 1 % of the photos cannot.
     """
     path = Path(config.data.path).expanduser()
-    check_options(config.data)
     listing = list_photos(path)
     votes = votes_lib.read_votes(listing.votes) if listing.votes else None
     notes = [*listing.notes, *(votes.notes if votes else [])]
@@ -121,31 +120,6 @@ def _scores_from_votes(
     return scores
 
 
-def check_options(options: ConfigDict) -> None:
-    """Checks the options of the splits against each other.
-
-    Raises:
-      UserError: one of them would have no effect, or is unknown.
-    """
-    if options.split not in ("image", "city"):
-        raise UserError(f"data.split={options.split!r} is unknown: use image or city")
-    if options.test_cities and options.split != "city":
-        raise UserError(
-            f"data.test_cities={tuple(options.test_cities)} needs data.split=city: set it, or "
-            "leave test_cities out"
-        )
-    if options.fold and not options.folds:
-        raise UserError(
-            f"data.fold={options.fold} needs data.folds, how many there are: set it, or leave fold "
-            "out"
-        )
-    if options.folds and options.split == "city":
-        raise UserError(
-            f"data.folds={options.folds} are of single photos, and data.split=city keeps cities "
-            "whole: leave one of them out"
-        )
-
-
 def assign_splits(photos: Sequence[Photo], options: ConfigDict) -> tuple[dict[str, list[int]], str]:
     """{split: numbers of its photos}, and how they were split, in words.
 
@@ -158,8 +132,6 @@ def assign_splits(photos: Sequence[Photo], options: ConfigDict) -> tuple[dict[st
     """
     splits = {split: [] for split in SPLITS}
     fractions = {split: options.fractions[split] for split in SPLITS}
-    if abs(sum(fractions.values()) - 1) > 1e-6:
-        raise UserError(f"data.fractions add up to {sum(fractions.values()):g}, not to 1")
     if any(photo.split for photo in photos):
         missing = [photo.label for photo in photos if not photo.split]
         if missing:
@@ -192,8 +164,6 @@ def assign_splits(photos: Sequence[Photo], options: ConfigDict) -> tuple[dict[st
 
 def _fold(photos, splits, val, folds, fold):
     """Test: a part of `folds` equal parts of the hash. Val: of the others, by another hash."""
-    if not 0 <= fold < folds or folds < 2:
-        raise UserError(f"data.fold={fold} of data.folds={folds}: folds count from 0, two at least")
     for i, photo in enumerate(photos):
         if int(unit_hash(photo.name) * folds) == fold:
             splits["test"].append(i)

@@ -133,10 +133,6 @@ def _drawn_evenly(
     config: ConfigDict, train: Split, scale: score_scale.Scale, notes: list[str]
 ) -> Split:
     """The split, every tenth of the range of data.oversample drawn equally often."""
-    if config.loss.votes > 0:
-        raise UserError(
-            "data.oversample draws photos, and loss.votes trains on pairs: drop one of them"
-        )
     weights = even_tenths(train.read.columns["score"], scale, config.data.oversample)
     notes.append(
         f"each tenth of the range of {config.data.oversample!r} is drawn equally often; "

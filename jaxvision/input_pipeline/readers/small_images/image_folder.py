@@ -43,8 +43,6 @@ def load(config, path: Path) -> Dataset:
       UserError: no images, images both with and without a class, more than 1 % unusable.
     """
     size = config.data.image_size
-    if size < 1:
-        raise UserError(f"data.image_size is {size}: give the side of the images in pixels")
     files, unused, classes, notes = _find(path, config.data.label)
     if not files:
         raise UserError(f"{path} holds no images ({', '.join(images.EXTENSIONS)})")

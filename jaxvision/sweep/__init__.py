@@ -1,0 +1,1 @@
+"""Sweeps: many runs of main.py, and which fields of a config were best (docs/sweeps.md)."""
