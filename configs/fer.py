@@ -62,6 +62,8 @@ def _default():
     config.data.channels = 1  # 1 gray, 3 RGB
     config.data.crop_size = 0  # side of what the network sees; 0: all. In training at random places
     config.data.balanced = False  # draw every class equally often in training
+    config.data.tfds = ""  # name of a TFDS data set, which is then kept under data.path
+    config.data.label = ""  # column of the class in parquet, metadata or TFDS; '': label
     config.data.synthetic_examples = dict(train=4096, val=512, test=512)
 
     config.augment = dict(

@@ -41,12 +41,13 @@ def _base():
     config.task = "attention"
     config.batch_size = 128
 
-    # MNIST's idx files, CIFAR-10's binary or python batches, or a folder of images: whatever is
-    # found at data.path.
+    # MNIST's idx files, CIFAR-10's binary or python batches, Hugging Face's parquet files, or a
+    # folder of images: whatever is found at data.path.
     config.data.reader = "small_images"
     config.data.image_size = 32  # side to which a folder's images are cut and resized, pixels
     config.data.gray = False  # a folder's images: one channel in place of three
     config.data.tfds = ""  # name of a TFDS data set, which is then kept under data.path
+    config.data.label = ""  # column of the class in parquet files or TFDS; '': label
     config.data.synthetic_examples = dict(train=1437, val=180, test=180)  # of the 1,797 digits
 
     # Each image is placed at random on a black canvas, anew at every training step.

@@ -20,6 +20,10 @@ def get_config():
     config.data.image_size = 128  # side of the square tiles that images are cut into, in pixels
     config.data.synthetic_examples = dict(train=1024, val=32, test=64)
     config.data.crop_size = 0  # side of the random training crop; 0: the whole tile
+    # The name of COCO's category, or of GeoJSON's class, that is to be found, as ("building",); the
+    # others are background. (): all outlines are of one kind.
+    config.data.classes = ()
+    config.data.class_property = "class"  # of GeoJSON's features; read where there are `classes`
 
     config.augment = dict(
         zoom=0.0,  # the crop is enlarged or reduced by a factor of up to 1 + zoom

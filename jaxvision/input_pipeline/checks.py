@@ -11,6 +11,7 @@ from typing import NamedTuple
 from jaxvision import cache
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import images, masks, parallel, pixels
+from jaxvision.input_pipeline.cells import Cell
 from jaxvision.input_pipeline.dataset import fingerprint
 
 BAD_FRACTION = 0.01  # more unusable examples than this fail the run
@@ -40,7 +41,7 @@ class Checked(NamedTuple):
 
 
 def check_files(
-    files: Sequence[tuple[str, str]], root: str | Path, value_range: Sequence[float] = ()
+    files: Sequence[tuple[str | Cell, str]], root: str | Path, value_range: Sequence[float] = ()
 ) -> list[Checked]:
     """Decodes every file once, in threads, and keeps the outcome for the next start.
 
@@ -49,7 +50,7 @@ def check_files(
     disk) and there are few.
 
     Args:
-      files: (path, kind) with kind 'image' or 'mask'.
+      files: (path, kind) with kind 'image' or 'mask'; in place of a path, a cell of a file.
       root: names the data set; its outcomes are in cache_dir()/checked/<hash of root>.json.
       value_range: `data.range`, of the images.
 
@@ -78,7 +79,7 @@ def check_files(
     return [fresh[i] if i in fresh else known[key] for i, key in enumerate(keys)]
 
 
-def _key(path: str, kind: str, value_range: Sequence[float]) -> str:
+def _key(path: str | Cell, kind: str, value_range: Sequence[float]) -> str:
     """Everything that an outcome depends on; '' where the file cannot be read."""
     try:
         stat = os.stat(path)
@@ -93,7 +94,7 @@ def _key(path: str, kind: str, value_range: Sequence[float]) -> str:
     return f"{cache.code_version()} {kind} {stated} {state} {path}"
 
 
-def _check(path: str, kind: str, value_range: Sequence[float]) -> Checked:
+def _check(path: str | Cell, kind: str, value_range: Sequence[float]) -> Checked:
     try:
         outcome = (
             masks.read_mask(path) if kind == "mask" else images.read_picture(path, value_range)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.input_pipeline import pixels
+from jaxvision.input_pipeline.cells import Cell
 from jaxvision.input_pipeline.masks import decode_mask
 from jaxvision.input_pipeline.stored import Stored, is_deep, load, reasons
 
@@ -43,12 +44,12 @@ class Picture(NamedTuple):
 
 
 def decode_image(
-    path: str | Path, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
+    path: str | Path | Cell, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """The image as uint8 [H, W, 3] RGB, as this module's head says.
 
     Args:
-      path: of a file.
+      path: of a file, or a cell of one.
       value_range: `data.range`: (low, high) of values of more than 8 bits; (): as declared.
       max_pixels: larger files are refused before they are decoded.
 
@@ -69,11 +70,12 @@ def decode_bytes(data: bytes, max_pixels: int, value_range: Sequence[float] = ()
 
 
 def read_picture(
-    path: str | Path, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
+    path: str | Path | Cell, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """`decode_image`, with what else the file tells."""
     with reasons(path):
-        stored = load(path, max_pixels)
+        source = path.content() if isinstance(path, Cell) else path
+        stored = load(source, max_pixels)
         deep = stored.values is not None or stored.low_bytes is not None
         return Picture(to_rgb(stored, value_range), stored.orientation, deep)
 

@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
     Attributes:
       name: unique, for messages and figures.
-      source: a path, or uint8 [H, W] pixels.
+      source: a path, a cell of a parquet file, or uint8 [H, W] or [H, W, 3] pixels.
       label: its class.
       split: 'train', 'val' or 'test'; '' where the data does not tell.
       digest: a hash of the pixels.
@@ -90,7 +90,7 @@ class Reader(NamedTuple):
     """Decodes a row; picklable.
 
     Attributes:
-      sources: paths, or uint8 [H, W] pixels.
+      sources: as of `Example`.
       labels: int32 [rows].
       side, channels: of the images it gives.
       value_range: `data.range`.

@@ -1,4 +1,4 @@
-"""Facial expressions: class folders, or fer2013.csv.
+"""Facial expressions: whatever `classes` reads (class folders, parquet, ...), or fer2013.csv.
 
 The csv has the columns emotion (0 to 6, or a class name), pixels (gray values of a square picture,
 row by row, separated by spaces) and, where it is split, Usage: Training, PublicTest (which is val)
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, class_folders, labelled, pixels
+from jaxvision.input_pipeline import checks, classes, labelled, pixels
 from jaxvision.input_pipeline.dataset import Dataset
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # labels 0 to 6
@@ -30,20 +30,20 @@ def load(config: Any) -> Dataset:
       UserError: the path or what it holds cannot be used.
     """
     path = Path(config.data.path).expanduser()
-    if not path.exists():
+    if not path.exists() and not config.data.tfds:
         raise UserError(f"data.path={str(path)!r} does not exist: give a folder or fer2013.csv")
-    if path.is_dir():
-        return class_folders.load(config)
+    if path.is_dir() or path.suffix.lower() == ".parquet" or config.data.tfds:
+        return classes.load(config)
     pixels.refuse_range(config.data.range, "the csv's are of 8")
     examples, problems, total = _read_csv(path)
     notes = checks.skip_problems(problems, total, str(path))
-    classes = list(CLASSES)
+    names = list(CLASSES)
     if not {e.label for e in examples} <= set(CLASSES):
-        classes = sorted({e.label for e in examples if e.split in ("train", "")})
-        unknown = sorted({e.label for e in examples} - set(classes))
+        names = sorted({e.label for e in examples if e.split in ("train", "")})
+        unknown = sorted({e.label for e in examples} - set(names))
         if unknown:
             raise UserError(f"{path}: no row of train has emotion {', '.join(unknown)}")
-    return labelled.make_dataset(examples, classes, notes, str(path), config)
+    return labelled.make_dataset(examples, names, notes, str(path), config)
 
 
 def _read_csv(path: Path) -> tuple[list[labelled.Example], list[str], int]:

@@ -1,5 +1,5 @@
-"""Photos of places in class folders; see `class_folders`."""
+"""Photos of places with one class each; see `classes`."""
 
-from jaxvision.input_pipeline.class_folders import load
+from jaxvision.input_pipeline.classes import load
 
 __all__ = ["load"]

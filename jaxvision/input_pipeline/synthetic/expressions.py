@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from jaxvision.input_pipeline import tfds
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.input_pipeline.synthetic.drawn_classes import make_dataset
 
@@ -95,7 +96,12 @@ class Face(NamedTuple):
 
 
 def load(config: Any) -> Dataset:
-    """Faces as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s."""
+    """Faces as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s.
+
+    Raises:
+      UserError: `data.tfds` is set.
+    """
+    tfds.refuse_without_path(config)
     source = "built-in cartoon faces of 7 expressions (data.path is not set)"
     return make_dataset(config, source, CLASSES, render, ("expressions", VERSION))
 

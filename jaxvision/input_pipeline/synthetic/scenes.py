@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from jaxvision.input_pipeline import tfds
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.input_pipeline.synthetic.drawn_classes import make_dataset
 
@@ -19,7 +20,12 @@ CANVAS = 256  # pixels a side
 
 
 def load(config: Any) -> Dataset:
-    """Views as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s."""
+    """Views as config.data.synthetic_examples counts them; rows as `labelled.make_dataset`'s.
+
+    Raises:
+      UserError: `data.tfds` is set.
+    """
+    tfds.refuse_without_path(config)
     source = "built-in views of 5 kinds of places (data.path is not set)"
     return make_dataset(config, source, CLASSES, render, ("scenes", VERSION))
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline import tfds
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset
 from jaxvision.input_pipeline.readers.small_images import from_arrays
 
@@ -21,11 +22,7 @@ def load(config) -> Dataset:
     Raises:
       UserError: more examples are asked for than there are, or a data set of TFDS.
     """
-    if config.data.tfds:
-        raise UserError(
-            f"data.tfds={config.data.tfds!r} needs data.path, the folder where TFDS keeps its data "
-            "or is to put it; without data.path the built-in digits are used"
-        )
+    tfds.refuse_without_path(config)
     images, labels = _digits()
     size = config.data.image_size
     counts = [int(config.data.synthetic_examples[split]) for split in SPLITS]

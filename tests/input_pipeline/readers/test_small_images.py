@@ -197,8 +197,6 @@ def test_what_cannot_be_read_of_a_folder_is_named(tmp_path):
     photo(tmp_path / "loose.png", (9, 9, 9))
     with pytest.raises(UserError, match="folders of classes and, beside them, loose.png"):
         load(tmp_path)
-    with pytest.raises(UserError, match="data.image_size is 0"):
-        load(tmp_path, image_size=0)
 
 
 def test_fit_takes_the_middle_square():

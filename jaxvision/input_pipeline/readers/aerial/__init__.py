@@ -3,6 +3,8 @@
     aerial/images/0001.jpg  aerial/masks/0001.png            one folder, split by a hash of the name
     aerial/train/images/... aerial/test/masks/...            any of train, val and test
     aerial.csv: image_url,mask_url[,split] or image,mask     paths (from the csv's folder), http(s)
+    aerial/masks/0001.geojson                                footprints in place of a mask file
+    COCO's annotations, or one GeoJSON of all                see `annotated`
 
 Images are never resized: each is cut, at its own resolution, in a grid of tiles.
 """
@@ -29,9 +31,10 @@ from jaxvision.input_pipeline.dataset import (
 )
 from jaxvision.input_pipeline.readers.aerial import files as aerial_files
 from jaxvision.input_pipeline.readers.aerial import pairs as pairs_lib
+from jaxvision.input_pipeline.readers.aerial.outlines import IGNORE, Drawing, draw
 from jaxvision.input_pipeline.readers.aerial.pairs import Pair
+from jaxvision.input_pipeline.stored import turned
 
-IGNORE = 255  # mask value of padding: neither loss nor metrics count it
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
@@ -40,14 +43,20 @@ def load(config) -> Dataset:
 
     S is config.data.image_size, or the longest side of the images where that is less. The tiles of
     an image do not overlap, and hold each of its pixels once; what a tile has beyond the image is 0
-    in 'image' and IGNORE in 'mask', which is 0 or 1 elsewhere. A row is named 'stem' where the
-    image is one tile, else 'stem_y0_x0' (pixels from the top left corner).
+    in 'image' and IGNORE in 'mask', which is 0 or 1 elsewhere (IGNORE too in COCO's crowds). A row
+    is named 'stem' where the image is one tile, else 'stem_y0_x0' (pixels from the top left
+    corner).
 
     Raises:
       UserError: the path or what it holds cannot be used; more than 1 % of the examples cannot.
     """
     path = Path(config.data.path).expanduser()
-    listing = aerial_files.list_examples(path)
+    listing = aerial_files.list_examples(path, config.data)
+    if config.data.classes and any(isinstance(e.mask, str) for e in listing.examples):
+        raise UserError(
+            f"data.classes={tuple(config.data.classes)} is for COCO and GeoJSON, and the masks in "
+            f"{path} are pictures of one kind of object: leave it out"
+        )
     checked = pairs_lib.check_pairs(listing.examples, path, config.data.range)
     pairs = checked.pairs
     notes = checks.skip_problems(listing.problems + checked.problems, listing.total, str(path))
@@ -123,14 +132,15 @@ class TileReader(NamedTuple):
     """Decodes a tile; picklable, and holds no pixels.
 
     Attributes:
-      files: (image, mask) paths of each image, and the orientation by which to turn the mask.
+      files: of each image, its path, that of its mask or the outlines that draw it, and the
+        orientation by which to turn the mask.
       sizes: int [images, 2], height and width in pixels when they were checked.
       tiles: int [rows, 3], index into files, y0, x0.
       side: of a tile, pixels.
       value_range: `data.range`.
     """
 
-    files: Sequence[tuple[str, str, int]]
+    files: Sequence[tuple[str, str | Drawing, int]]
     sizes: np.ndarray
     tiles: np.ndarray
     side: int
@@ -163,7 +173,7 @@ def _tiles(pairs: Sequence[Pair], side: int, value_range: tuple[float, ...]) -> 
         name = pair.example.name
         names += [f"{name}_{y}_{x}" for y, x in corners] if len(corners) > 1 else [name]
     reader = TileReader(
-        files=[(p.example.image, p.example.mask, p.mask_turn) for p in pairs],
+        files=[(pair.example.image, pair.example.mask, pair.mask_turn) for pair in pairs],
         sizes=np.array([(pair.height, pair.width) for pair in pairs], np.int32),
         tiles=np.array(tiles, np.int32),
         side=side,
@@ -173,9 +183,12 @@ def _tiles(pairs: Sequence[Pair], side: int, value_range: tuple[float, ...]) -> 
 
 
 def _decode(
-    image: str, mask: str, turn: int, value_range: tuple[float, ...]
+    image: str, mask: str | Drawing, turn: int, value_range: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    return images.decode_image(image, value_range), images.decode_mask(mask, turn)
+    pixels = images.decode_image(image, value_range)
+    if isinstance(mask, Drawing):
+        return pixels, turned(draw(mask).mask, turn)
+    return pixels, images.decode_mask(mask, turn)
 
 
 # Few, as one may be 400 MB; rows read in order need one a thread at most.
@@ -184,7 +197,7 @@ _decoding = [threading.Lock() for _ in range(64)]
 
 
 def _decode_once(
-    image: str, mask: str, turn: int, value_range: tuple[float, ...]
+    image: str, mask: str | Drawing, turn: int, value_range: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """As _decode, remembered; threads that want the same file wait for one decoding of it."""
     with _decoding[zlib.crc32(image.encode()) % len(_decoding)]:

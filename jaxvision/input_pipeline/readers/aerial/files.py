@@ -3,53 +3,24 @@
 import collections
 import csv
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import download, folders, images
 from jaxvision.input_pipeline.folders import SPLIT_NAMES
+from jaxvision.input_pipeline.readers.aerial import annotated
+from jaxvision.input_pipeline.readers.aerial.listing import Example, Listing, first_names
 
 PARTS = ("images", "masks")
 
 
-class Example(NamedTuple):
-    """An image file and its mask file.
+def list_examples(path: Path, options: Any) -> Listing:
+    """The examples of a folder, a csv or COCO's json; files named by addresses are downloaded.
 
-    Attributes:
-      name: unique in the data set's split.
-      key: what the hash splits by.
-      split: 'train', 'val', 'test', or '' where the user gave none.
-      image, mask: paths of local files.
-      image_label, mask_label: what messages call them: path from the root, or csv row and value.
-    """
-
-    name: str
-    key: str
-    split: str
-    image: str
-    mask: str
-    image_label: str
-    mask_label: str
-
-
-class Listing(NamedTuple):
-    """Attributes:
-    examples: that have both files, as far as names tell.
-    problems: one line for each example that has not.
-    total: examples and problems.
-    notes: for the log.
-    """
-
-    examples: list[Example]
-    problems: list[str]
-    total: int
-    notes: list[str]
-
-
-def list_examples(path: Path) -> Listing:
-    """The examples of a folder or a csv; files named by addresses are downloaded.
+    Args:
+      path: of the data set.
+      options: `config.data`, whose `classes` and `class_property` say which outlines are meant.
 
     Raises:
       UserError: the path does not exist, is of another kind, or holds no examples.
@@ -57,20 +28,27 @@ def list_examples(path: Path) -> Listing:
     if not path.exists():
         raise UserError(f"data.path {path} does not exist; give a folder or a csv")
     if path.is_dir():
-        return _list_folder(path)
-    if path.suffix.lower() == ".csv":
-        return _list_csv(path)
-    raise UserError(
-        f"data.path {path} is neither a folder nor a csv; give a folder with images/ and masks/, "
-        "or a csv with columns image,mask"
-    )
+        listing = _list_folder(path, options)
+    elif path.suffix.lower() == ".csv":
+        listing = _list_csv(path)
+    elif path.suffix.lower() in annotated.EXTENSIONS:
+        root = path.parent.parent if path.parent.name == "annotations" else path.parent
+        listing = annotated.list_file(path, root, "", options)
+    else:
+        raise UserError(
+            f"data.path {path} is neither a folder nor a csv; give a folder with images/ and "
+            "masks/, a csv with columns image,mask, or a json of COCO annotations"
+        )
+    return annotated.draw_files(listing, options)
 
 
-def _list_folder(root: Path) -> Listing:
+def _list_folder(root: Path, options: Any) -> Listing:
     seen = set()
     top = folders.read_folder(root, seen)
     splits = folders.split_folders(top)
     own = [place for place in top.folders if place.name in PARTS]
+    if files := _annotation_files(top, splits):
+        return _list_annotated(top, files, options)
     if splits and own:
         raise UserError(
             f"{root} holds {own[0].name}/ beside {next(iter(splits)).name}/; move it into train/, "
@@ -79,7 +57,7 @@ def _list_folder(root: Path) -> Listing:
     if not splits and not own:
         raise UserError(
             f"{root} holds nothing usable: it needs images/ and masks/, or train/images and "
-            f"train/masks; it has {_first_names(p.name for level in top[1:] for p in level)}"
+            f"train/masks; it has {first_names(p.name for level in top[1:] for p in level)}"
         )
     places = splits or {root: ""}
     unused = [p for level in top[1:] for p in level if p not in splits and p not in own]
@@ -93,6 +71,45 @@ def _list_folder(root: Path) -> Listing:
     )
 
 
+def _annotation_files(top: folders.Folder, splits: dict[Path, str]) -> dict[Path, str]:
+    """{json file: split} where these say what masks/ would.
+
+    Raises:
+      UserError: which of several files is meant is not known; a split has none where another has.
+    """
+    levels = {split: folders.read_folder(place) for place, split in splits.items()}
+    if any(place.name == "masks" for level in (top, *levels.values()) for place in level.folders):
+        return {}
+    found = {split: annotated.annotation_files(level) for split, level in levels.items()}
+    if not any(found.values()):
+        return annotated.find(top)
+    for split, files in found.items():
+        if len(files) != 1:
+            raise UserError(
+                f"{levels[split].path} holds {first_names(p.name for p in files)}: needed is one "
+                "json file of annotations, as the other splits have"
+            )
+    return {files[0]: split for split, files in found.items()}
+
+
+def _list_annotated(top: folders.Folder, files: dict[Path, str], options: Any) -> Listing:
+    """The examples of COCO's or GeoJSON's files."""
+    root = top.path
+    listings = [annotated.list_file(path, root, split, options) for path, split in files.items()]
+    examples = [example for listing in listings for example in listing.examples]
+    used = {part for e in examples for part in Path(e.image).parents} | {p.parent for p in files}
+    unused = [p for level in top[1:] for p in level if p not in files and p not in used]
+    unused = [
+        p for p in unused if p.suffix.lower() not in images.EXTENSIONS or p.parent not in used
+    ]
+    return Listing(
+        examples=examples,
+        problems=[problem for listing in listings for problem in listing.problems],
+        total=sum(listing.total for listing in listings),
+        notes=[n for listing in listings for n in listing.notes] + folders.left_out(unused, root),
+    )
+
+
 def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: list) -> Listing:
     """The examples of the images/ and masks/ in `place`; adds to `unused` what is left out."""
     for part, other in (PARTS, PARTS[::-1]):
@@ -103,12 +120,14 @@ def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: lis
         level = folders.read_folder(place, seen)
         unused += [p for listed in level[1:] for p in listed if p.name not in PARTS]
     levels = [folders.read_folder(place / part, seen) for part in PARTS]
-    unused += [p for level in levels for p in (*level.folders, *level.others)]
-    listed, masks = (folders.by_stem(level.pictures) for level in levels)
+    drawn = [p for p in levels[1].others if p.suffix.lower() == ".geojson"]
+    unused += [p for level in levels for p in (*level.folders, *level.others) if p not in drawn]
+    listed = folders.by_stem(levels[0].pictures)
+    masks = folders.by_stem(folders.in_order([*levels[1].pictures, *drawn]))
     if not listed:
         raise UserError(
             f"{place / 'images'} holds no images ({', '.join(images.EXTENSIONS)}); it has "
-            f"{_first_names(os.listdir(place / 'images'))}"
+            f"{first_names(os.listdir(place / 'images'))}"
         )
     examples, problems = [], []
     for stem, image in listed.items():
@@ -122,16 +141,9 @@ def _list_pair(root: Path, place: Path, split: str, seen: set[Path], unused: lis
         examples.append(Example(stem, stem, split, str(image), str(mask), label, mask_label))
     notes = []
     if masks:
-        first = _first_names(mask.name for mask in masks.values())
+        first = first_names(mask.name for mask in masks.values())
         notes.append(f"{len(masks)} masks in {place / 'masks'} have no image: {first}")
     return Listing(examples, problems, len(listed), notes)
-
-
-def _first_names(names: Sequence[str]) -> str:
-    """'a, b, c and 4 more', or 'no files'."""
-    names = sorted(names)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more if names else "no files"
 
 
 class _Row(NamedTuple):

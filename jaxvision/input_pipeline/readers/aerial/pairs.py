@@ -1,13 +1,20 @@
 """Images with their masks, decoded once: which of them fit together, and how."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from jaxvision import cache
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import checks, download
 from jaxvision.input_pipeline.checks import Checked
-from jaxvision.input_pipeline.readers.aerial.files import Example
+from jaxvision.input_pipeline.dataset import fingerprint
+from jaxvision.input_pipeline.parallel import cpu_threads, threaded
+from jaxvision.input_pipeline.readers.aerial.listing import Example
+from jaxvision.input_pipeline.readers.aerial.outlines import Drawing, draw
 
 
 class Pair(NamedTuple):
@@ -50,9 +57,14 @@ def check_pairs(
       UserError: `data.range` cannot be used.
     """
     files = [(example.image, "image") for example in examples]
-    files += [(example.mask, "mask") for example in examples]
-    checked = checks.check_files(files, path, value_range)
-    halves = checked[: len(examples)], checked[len(examples) :]
+    stored = [example.mask for example in examples if isinstance(example.mask, str)]
+    checked = checks.check_files([*files, *((m, "mask") for m in stored)], path, value_range)
+    shown, masks = checked[: len(examples)], iter(checked[len(examples) :])
+    examples = [_sized(example, image) for example, image in zip(examples, shown, strict=True)]
+    drawings = [example.mask for example in examples if isinstance(example.mask, Drawing)]
+    drawn = iter(_check_drawings(drawings, path))
+    masks = [next(masks if isinstance(example.mask, str) else drawn) for example in examples]
+    halves = shown, masks
     good, empty, turned = CheckedPairs([], [], []), [], []
     for example, image, mask in zip(examples, *halves, strict=True):
         try:
@@ -65,7 +77,7 @@ def check_pairs(
             empty += [example.mask_label] if mask.empty else []
             turned += [example.mask_label] if turn != 1 else []
         for file, error in ((example.image, image.error), (example.mask, mask.error)):
-            if error:
+            if error and isinstance(file, str):
                 download.forget(file)
     remarks = ("are empty, no object in them", empty), ("are turned as their images are", turned)
     for what, labels in remarks:
@@ -73,10 +85,76 @@ def check_pairs(
             shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
             good.notes.append(f"{len(labels)} of {len(good.pairs)} masks {what}: {shown}")
     good.notes.extend(checks.range_notes(halves[0], value_range))
+    good.notes.extend(_drawing_notes(masks))
     return good
 
 
-def _mask_turn(example: Example, image: Checked, mask: Checked) -> int:
+class CheckedDrawing(NamedTuple):
+    """`Checked` of a mask that outlines draw, and `Drawn`'s counts."""
+
+    height: int
+    width: int
+    digest: str
+    error: str
+    orientation: int
+    empty: bool
+    disputed: int
+    unseen: int
+
+
+def _sized(example: Example, image: Checked) -> Example:
+    """A drawing that does not say its size has that of its picture, unless this was turned."""
+    drawing = example.mask
+    if isinstance(drawing, str) or drawing.height or image.orientation != 1:
+        return example
+    return example._replace(mask=drawing._replace(height=image.height, width=image.width))
+
+
+def _check_drawings(drawings: Sequence[Drawing], root: Path) -> list[CheckedDrawing]:
+    """Draws every mask once, in threads, and keeps the outcome for the next start."""
+    store = cache.cache_dir() / "checked" / f"{fingerprint([root.resolve(), 'drawings'])}.json"
+    known = {key: CheckedDrawing(*fields) for key, fields in (cache.read_json(store) or {}).items()}
+    keys = [f"{cache.code_version()} {_digest(drawing)}" for drawing in drawings]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    drawn = threaded(lambda i: _check_drawing(drawings[i]), missing, "drawing masks", cpu_threads())
+    for i, checked in zip(missing, drawn, strict=True):
+        known[keys[i]] = checked
+    if missing:
+        cache.keep_json(store, {key: known[key] for key in keys})
+    return [known[key] for key in keys]
+
+
+def _digest(drawing: Drawing) -> str:
+    """A hash of all that a mask is drawn from."""
+    digest = hashlib.blake2b(f"{drawing.height} {drawing.width}".encode(), digest_size=16)
+    for outline in drawing.outlines:
+        sizes = [len(ring) for ring in outline.rings]
+        digest.update(f"{outline.label} {sizes} {len(outline.runs)}".encode())
+        for part in (*outline.rings, outline.runs):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _check_drawing(drawing: Drawing) -> CheckedDrawing:
+    drawn = draw(drawing)
+    digest = hashlib.blake2b(str(drawn.mask.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(drawn.mask).data)
+    empty = not drawn.mask.any()
+    counts = drawn.disputed, drawn.unseen
+    return CheckedDrawing(*drawn.mask.shape, digest.hexdigest(), "", 1, empty, *counts)
+
+
+def _drawing_notes(masks: Sequence[Any]) -> list[str]:
+    drawn = [mask for mask in masks if isinstance(mask, CheckedDrawing)]
+    notes = []
+    if unseen := sum(mask.unseen for mask in drawn):
+        notes.append(f"{unseen} outlines hold no pixel's centre: too thin, or beside their picture")
+    if disputed := sum(mask.disputed for mask in drawn):
+        notes.append(f"{disputed} pixels lie in objects of several classes: they do not count")
+    return notes
+
+
+def _mask_turn(example: Example, image: Checked, mask: Checked | CheckedDrawing) -> int:
     """The EXIF orientation by which the mask is still to be turned to lie on its image.
 
     A mask without orientation, of an image that has one, was drawn on the image as it is shown or
@@ -90,6 +168,11 @@ def _mask_turn(example: Example, image: Checked, mask: Checked) -> int:
     if mask.error:
         raise UserError(f"{example.mask_label}: {mask.error}")
     shown, size = (image.height, image.width), (mask.height, mask.width)
+    if size == (0, 0):
+        raise UserError(
+            f"{example.image_label}: it has EXIF orientation {image.orientation}, and GeoJSON does "
+            "not tell whether it was drawn before or after turning: save the picture upright"
+        )
     if image.orientation == mask.orientation and shown == size:
         return 1
     if image.orientation != mask.orientation:

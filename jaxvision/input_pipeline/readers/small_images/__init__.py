@@ -4,6 +4,7 @@
     cifar-10-batches-bin/data_batch_1.bin ...                CIFAR-10, binary
     cifar-10-batches-py/data_batch_1 ...                     CIFAR-10, python
     photos/0001.jpg  photos/train/cat/0001.jpg ...           a folder of images
+    photos/data/train-00000-of-00002.parquet ...             Hugging Face's parquet files
     a TFDS folder, where data.tfds names the data set
 
 Rows are {'image': uint8 [H, W, C], 'index': int32, 'label': int32 where there are labels}.
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, pixels
+from jaxvision.input_pipeline import checks, pixels, tfds
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -27,7 +28,6 @@ from jaxvision.input_pipeline.dataset import (
     hash_split,
 )
 from jaxvision.input_pipeline.readers.small_images import cifar10, idx, image_folder
-from jaxvision.input_pipeline.readers.small_images import tfds as tfds_images
 
 
 class Arrays(NamedTuple):
@@ -67,8 +67,8 @@ def load(config) -> Dataset:
     path = Path(config.data.path).expanduser()
     if config.data.tfds:
         pixels.refuse_range(config.data.range, "TFDS' are of 8")
-        return from_arrays(f"{config.data.tfds} of TFDS in {path}", *tfds_images.read(config, path))
-    if not path.is_dir():
+        return from_arrays(f"{config.data.tfds} of TFDS in {path}", *tfds.read(config, path))
+    if not path.is_dir() and path.suffix.lower() != ".parquet":
         raise UserError(
             f"data.path={str(path)!r} is no folder: give one with MNIST's idx files, CIFAR-10's "
             "batches or images"

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, folders, images
+from jaxvision.input_pipeline import checks, folders, images, parquet
+from jaxvision.input_pipeline.cells import Cell
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -27,9 +28,9 @@ FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 class ImageFile(NamedTuple):
-    """An image file: its path, name inside the folder, class ('' without) and split ('' open)."""
+    """An image: its path or cell, name in the folder, class ('' without) and split ('' open)."""
 
-    path: Path
+    path: Path | Cell
     name: str
     label: str
     split: str
@@ -42,19 +43,19 @@ def load(config, path: Path) -> Dataset:
       UserError: no images, images both with and without a class, more than 1 % unusable.
     """
     size = config.data.image_size
-    files, unused = _find(path)
+    files, unused, classes, notes = _find(path, config.data.label)
     if not files:
         raise UserError(f"{path} holds no images ({', '.join(images.EXTENSIONS)})")
-    classes = sorted({file.label for file in files} - {""})
+    classes = classes or sorted({file.label for file in files} - {""})
     if classes and any(not file.label for file in files):
         loose = next(file.name for file in files if not file.label)
         raise UserError(f"{path} holds folders of classes and, beside them, {loose}: sort it in")
     value_range = tuple(config.data.range)
-    listed = [(str(file.path), "image") for file in files]
+    listed = [(_source(file), "image") for file in files]
     checked = checks.check_files(listed, path, value_range)
     good = [(file, c.digest) for file, c in zip(files, checked, strict=True) if not c.error]
     problems = [f"{f.name}: {c.error}" for f, c in zip(files, checked, strict=True) if c.error]
-    notes = checks.skip_problems(problems, len(files), str(path))
+    notes = [*notes, *checks.skip_problems(problems, len(files), str(path))]
     notes += checks.range_notes(checked, value_range) + folders.left_out(unused, path)
     splits = {split: [] for split in SPLITS}
     given = {file.split for file, _ in good} - {""}
@@ -104,7 +105,7 @@ def fit(pixels: np.ndarray, size: int, gray: bool) -> np.ndarray:
 class FolderReader(NamedTuple):
     """Decodes row i; picklable, and holds no pixels. `labels` is None where there are none."""
 
-    files: list[str]
+    files: list[str | Cell]
     labels: np.ndarray | None
     size: int
     gray: bool
@@ -118,7 +119,7 @@ class FolderReader(NamedTuple):
 
 def _split(files, classes, size, gray, value_range):
     labels = np.array([classes.index(f.label) for f in files], np.int32) if classes else None
-    reader = FolderReader([str(file.path) for file in files], labels, size, gray, value_range)
+    reader = FolderReader([_source(file) for file in files], labels, size, gray, value_range)
     return Split([file.name for file in files], reader, len(files))
 
 
@@ -130,8 +131,22 @@ def _split_of(file: ImageFile, given: set[str]) -> str:
     return file.split
 
 
-def _find(path: Path) -> tuple[list[ImageFile], list[Path]]:
-    """The pictures, and what is left out."""
+def _source(file: ImageFile) -> str | Cell:
+    return file.path if isinstance(file.path, Cell) else str(file.path)
+
+
+def _find(path: Path, label: str) -> tuple[list[ImageFile], list[Path], list[str], list[str]]:
+    """The pictures, what is left out, the classes where these have an order, and notes."""
+    if found := parquet.find(path):
+        listed = parquet.read(found, path, label, needed=False)
+        return [ImageFile(*row) for row in listed.rows], [], listed.classes, listed.notes
+    if label:
+        raise UserError(f"data.label={label!r} is a column of parquet files: {path} has none")
+    return *_find_files(path), [], []
+
+
+def _find_files(path: Path) -> tuple[list[ImageFile], list[Path]]:
+    """The pictures in folders, and what is left out."""
     seen = set()
     top = folders.read_folder(path, seen)
     splits = folders.split_folders(top)
