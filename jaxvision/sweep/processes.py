@@ -51,10 +51,12 @@ def start(
             str(lock.fileno()),
             str(os.getpid()),
         ]
+        # Alone, whatever a scheduler that started several sweeps says of them.
+        main = [sys.executable, os.fspath(MAIN), f"--workdir={workdir}", "--processes=1"]
         # The lock is of the open file, which the process inherits: it is free when the last of
         # those that hold it has ended. Here it is closed again.
         return subprocess.Popen(
-            [*launch, sys.executable, os.fspath(MAIN), f"--workdir={workdir}", *arguments],
+            [*launch, *main, *arguments],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,

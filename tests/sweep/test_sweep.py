@@ -44,6 +44,7 @@ def test_the_best_command_is_the_best_trial(sweep, tmp_path):
     assert told in out and "--test" not in told
     trial = given(tmp_path / "sweep" / "trials" / best["trial"])
     assert trial["config.model.name"] == name and trial["test"] == "false"
+    assert trial["processes"] == "1"  # and not of those that a scheduler started
     # The mean is of what the fake makes of a rate: the sweep goes towards 1e-3.
     assert abs(np.log10(float(rate)) + 3) < 0.5
 
