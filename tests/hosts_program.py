@@ -26,7 +26,7 @@ SGD = dict(
     optimizer__schedule="constant",
 )
 # Drawn and judged once, at the end: programs for that take longer to compile than to run.
-QUIET = dict(eval__figure_rows=0, eval__every_epochs=9.0)
+QUIET = dict(eval__figure_rows=0, eval__every_epochs=9.0, log__every_steps=1)
 # data.resident_gib: less than the data have, so they are split over all devices.
 RUNS = {
     "unet": lambda: tiny.tiny_config(**SGD, **QUIET, data__resident="true", train__steps=4),
