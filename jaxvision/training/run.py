@@ -178,15 +178,17 @@ def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
         return state, {**data, "fitted": {}, "best_score": None, "best_step": 0}
 
     def load(step):
-        return run.checkpoints.notes(step), run.checkpoints.restore(step, state)
+        notes = run.checkpoints.notes(step)
+        # First: with other examples the model may have another shape, too.
+        if notes["fingerprint"] != run.dataset.fingerprint:
+            raise UserError(
+                f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
+                "bring them back, or use another --workdir"
+            )
+        return notes, run.checkpoints.restore(step, state)
 
     step, (notes, state), damaged = run.checkpoints.first_intact(newest_first, load)
     hosts.check_same("checkpoint", str(step), run.workdir, "some of its files cannot be read there")
-    if notes["fingerprint"] != run.dataset.fingerprint:
-        raise UserError(
-            f"{run.workdir} was begun with other examples than {run.dataset.source} holds now: "
-            "bring them back, or use another --workdir"
-        )
     if hosts.first():
         run.checkpoints.set_aside(damaged)
     _describe(run, state)
