@@ -6,6 +6,7 @@ photos/metadata.jsonl      photos/train/0001.jpg                      {"file_nam
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,23 +25,23 @@ class Listed(NamedTuple):
     notes: list[str]
 
 
-def find(root: Path) -> dict[Path, str]:
-    """{file: split} of the metadata in a folder, or in those of its splits.
+def find(root: Path) -> list[Path]:
+    """The metadata in a folder, or in those of its splits.
 
     Raises:
       UserError: there are two for the same pictures.
     """
     top = folders.read_folder(root)
-    found = {}
-    for place, split in {root: "", **folders.split_folders(top)}.items():
+    found = []
+    for place in (root, *folders.split_folders(top)):
         own = [place / name for name in NAMES if (place / name).is_file()]
-        if len(own) > 1 or (own and "" in found.values()):
+        if len(own) > 1 or (own and root in {file.parent for file in found}):
             raise UserError(f"{root} holds several files of metadata: leave one")
-        found |= dict.fromkeys(own, split)
+        found += own
     return found
 
 
-def read(files: dict[Path, str], root: Path, label: str) -> Listed | None:
+def read(files: Sequence[Path], root: Path, label: str) -> Listed | None:
     """The pictures that metadata names; None where it says no class and folders may.
 
     Args:
@@ -52,7 +53,7 @@ def read(files: dict[Path, str], root: Path, label: str) -> Listed | None:
       UserError: a file cannot be read, or lacks a column.
     """
     listed, problems, named = [], [], set()
-    for file, split in files.items():
+    for file in files:
         rows = _rows(file)
         column = _column(file, rows, label)
         if column is None:
@@ -60,9 +61,8 @@ def read(files: dict[Path, str], root: Path, label: str) -> Listed | None:
         for number, row in rows:
             path = file.parent / str(row["file_name"])
             named.add(path)
-            own = split or folders.split_of(path, root)
             try:
-                listed.append((path, _label(row.get(column)), own))
+                listed.append((path, _label(row.get(column)), folders.split_of(path, root)))
             except ValueError as error:
                 problems.append(f"{file.relative_to(root)} row {number}: {error}")
     places = {path.parent for path in named if path.parent.is_dir()}
@@ -71,7 +71,7 @@ def read(files: dict[Path, str], root: Path, label: str) -> Listed | None:
     notes = []
     if others:
         shown = ", ".join(p.name for p in others[:3]) + (", ..." if len(others) > 3 else "")
-        notes.append(f"{len(others)} pictures are not in {next(iter(files)).name}: {shown}")
+        notes.append(f"{len(others)} pictures are not in {files[0].name}: {shown}")
     return Listed(listed, problems, notes)
 
 

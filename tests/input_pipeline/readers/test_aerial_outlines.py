@@ -92,7 +92,7 @@ def test_coco_polygons_runs_and_crowds(tmp_path, compressed):
         annotation([flat(SQUARE[:2] + [[9, 5], [2, 5]]), flat([[2, 5], [9, 5], [9, 8], [2, 8]])]),
         annotation(runs, image=2),
         annotation(runs, image=3, iscrowd=1),
-        annotation([flat(HOLE)], image=3),
+        annotation([flat([[2, 3], [3, 3], [3, 8], [2, 8]])], image=3),
     ]
     files = ("a.png", "b.png", "c.png", "d.png")
     write_coco(root / "train/_annotations.coco.json", annotations, files)
@@ -105,7 +105,7 @@ def test_coco_polygons_runs_and_crowds(tmp_path, compressed):
     np.testing.assert_array_equal(masks["a"], expected())
     np.testing.assert_array_equal(masks["b"], holed)
     crowd = np.where(holed == 1, aerial.IGNORE, 0)
-    crowd[4:6, 4:6] = 1
+    crowd[3:8, 2] = 1  # what was told apart of it
     np.testing.assert_array_equal(masks["c"], crowd)
     notes = "\n".join(dataset.notes)
     assert "1 of 4 masks are empty, no object in them: d.png in _annotations.coco.json" in notes

@@ -178,6 +178,10 @@ def test_metadata_that_cannot_be_used(folder, tmp_path):
     refuses(root, "no file_name in row 2")
     (root / "metadata.jsonl").write_text("")
     refuses(root, "several files of metadata")
+    (root / "metadata.jsonl").unlink()
+    (root / "train").mkdir()
+    (root / "train/metadata.csv").write_text("file_name,label")
+    refuses(root, "several files of metadata")
     # Captions beside class folders are no labels.
     (folder / "train/metadata.csv").write_text("file_name,caption,by\nhappy/000.png,a face,me")
     assert load(folder).info["classes"] == list(CLASSES)
