@@ -64,7 +64,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_enum("mode", "train", list(MODES), "The job.", **define)
     splits = ["train", "val", "test", "all"]
     flags.DEFINE_enum("split", "test", splits, "evaluate: examples to judge.", **define)
-    about = "train: judge the test split at the end; false leaves it, and films of it, for later."
+    about = "train: judge the test split, and draw films, at the end; false: later."
     flags.DEFINE_bool("test", True, about, **define)
     about = "predict: a file or a folder of them; for parquet see docs/predict_many.md."
     flags.DEFINE_string("input", "", about, **define)

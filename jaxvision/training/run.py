@@ -246,8 +246,6 @@ def _check_best_metric(run: Run, variables: Any) -> None:
         if asks:
             raise UserError(f"{asks} needs checkpoint.best_metric of a val split, but {missing}")
         return
-    if best_metric in run.task.report.headline:  # as by default; the rest takes a second
-        return
     names = _metric_names(run, variables)
     if best_metric not in names:
         raise UserError(

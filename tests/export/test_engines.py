@@ -98,7 +98,7 @@ def test_evaluate_needs_no_flax(engine, tmp_path):
 
 
 def test_an_exported_folder_is_not_trained_or_exported(tmp_path):
-    for mode in ("train", "export"):
+    for mode, *output in (("train",), ("export", f"--output={tmp_path / 'out'}")):
         with pytest.raises(AssertionError, match="zoo/digits is an exported model"):
-            without((), f"--mode={mode}", "--workdir=zoo/digits", f"--output={tmp_path / 'out'}")
+            without((), f"--mode={mode}", "--workdir=zoo/digits", *output)
     assert not Path(ROOT / "zoo/digits/config.json").exists()

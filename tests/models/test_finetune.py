@@ -172,13 +172,10 @@ def test_the_encoder_learns_at_a_tenth_of_the_rate():
 
 
 def test_a_rate_for_an_encoder_that_does_not_learn_is_refused(weights, tmp_path):
-    for scale, message in ((0.1, "no encoder is trained"), (0.0, "not positive")):
-        with pytest.raises(UserError, match=f"encoder_lr_scale.*{message}"):
-            train_in(
-                tmp_path / "run",
-                model__encoder__weights=weights[0],
-                optimizer__encoder_lr_scale=scale,
-            )
+    with pytest.raises(UserError, match="encoder_lr_scale.*no encoder is trained"):
+        train_in(
+            tmp_path / "run", model__encoder__weights=weights[0], optimizer__encoder_lr_scale=0.1
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -86,7 +86,7 @@ def test_requests_that_come_while_the_model_is_busy_go_together():
         for thread in threads:
             thread.join()
         assert answers == {value: value for value in range(20, 32)}
-        assert fake.batches == [1, 12]  # eleven rows, filled up to twelve
+        assert fake.batches == [1, 8, 4]  # eleven rows: eight, and three filled up to four
         assert running.metric("batch_rows_sum", model="fake") == 12
 
 

@@ -180,7 +180,7 @@ def test_a_picture_of_many_tiles_delays_small_ones_by_a_batch_not_by_all_its_own
         assert running.service.first.batches.rows > 0  # the large one still waits
         answer = json.loads(large.getresponse().read())
         assert answer["mean"] == 5 and small < time.monotonic() - start
-        assert max(fake.batches) == 32
+        assert max(fake.batches) == 8
 
 
 def test_stopping_answers_what_was_accepted():
