@@ -1,9 +1,12 @@
 """What ends a program early, whatever it was doing, as one line and an exit code."""
 
+import contextlib
 import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from types import FrameType
 
 from jaxvision.errors import UserError
@@ -71,6 +74,29 @@ def listen() -> None:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, terminate)
+
+
+@contextlib.contextmanager
+def remembered_signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
+
+    Where this is not the main thread, signals are another's business.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield []
+        return
+    received = []
+
+    def remember(number, frame):
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def last_word(line: str) -> None:

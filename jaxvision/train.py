@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxvision import hosts, logs, wandb_log
+from jaxvision import failures, hosts, logs
 from jaxvision import workdir as workdir_lib
 from jaxvision.config.saved import with_absolute_paths
 from jaxvision.console import say
@@ -19,6 +19,7 @@ from jaxvision.errors import UserError
 from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.composite import take_rows
+from jaxvision.logs import wandb_log
 from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
 from jaxvision.training import divergence, stopping
 from jaxvision.training.finish import finish, say_results
@@ -152,7 +153,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
     with contextlib.ExitStack() as opened:
         validate = make_validate(run, state, opened)
         # Before, there was nothing that would have to be saved.
-        received = opened.enter_context(stopping.signals())
+        received = opened.enter_context(failures.remembered_signals())
         advance = make_advance(run, feed, int(state.step), received)
         return _steps(run, state, notes, log, (advance, validate, check), received)
 

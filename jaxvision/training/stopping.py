@@ -5,10 +5,7 @@ gives back the greatest with its token. All processes read the same token at the
 so agreeing costs one number in a collective, and no wait.
 """
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,29 +14,6 @@ from jax.sharding import Mesh
 
 from jaxvision import hosts
 from jaxvision.sharding import own_rows, shard_own_rows
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
-
-    Where this is not the main thread, signals are another's business.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    received = []
-
-    def remember(number, frame):
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def make_flags(mesh: Mesh, received: Sequence[int]) -> Callable[[], jax.Array | None]:

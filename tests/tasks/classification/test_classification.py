@@ -15,9 +15,10 @@ from flax import linen as nn
 from PIL import Image
 
 from configs import fer, scenes
-from jaxvision import batching, evaluate, logs, losses, predict, train, trained, wandb_log
+from jaxvision import batching, evaluate, logs, losses, predict, train, trained
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
+from jaxvision.logs import wandb_log
 from jaxvision.models import encoders, pretrained
 from jaxvision.task import Measured
 from jaxvision.tasks import classification

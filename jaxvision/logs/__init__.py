@@ -14,9 +14,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxvision import wandb_log
 from jaxvision.console import duration, say, table
 from jaxvision.input_pipeline.dataset import Dataset
+from jaxvision.logs import wandb_log
 from jaxvision.visualize.gif import FILM_FPS, write_gif
 from jaxvision.workdir import overrides, write_json
 
