@@ -39,6 +39,12 @@ def test_no_path_of_the_machine_that_made_it(model):
             assert folder not in file.read_bytes(), file
 
 
+def test_its_config_is_of_today(model, capsys):
+    """A field that came since would be told of in a newcomer's first minute."""
+    read_config(str(model))
+    assert not capsys.readouterr().out
+
+
 def test_card_says_what_a_user_must_know(model):
     card = (model / "README.md").read_text()
     for part in ("## Data, terms and limits", "Not fit for", "python main.py --config=", "/data/"):
