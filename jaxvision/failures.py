@@ -1,6 +1,7 @@
 """What ends a program early, whatever it was doing, as one line and an exit code."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
@@ -12,6 +13,9 @@ from types import FrameType
 from jaxvision.errors import UserError
 
 USER, STOPPED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
+# Seconds in which the same signal again is the first one still: a scheduler signals a group and its
+# members, and Linux tells a child once for each thread of the parent that dies.
+AGAIN = 1.0
 # The extra that brings a package, by the package's name in an import.
 EXTRAS = {
     "av": "video",
@@ -80,23 +84,39 @@ def listen() -> None:
 def remembered_signals() -> Iterator[list[int]]:
     """A list that SIGINT and SIGTERM are appended to; a second one ends the process at once.
 
-    Where this is not the main thread, signals are another's business.
+    It is a second one where it comes more than AGAIN seconds after the first. Where this is not the
+    main thread, signals are another's business.
     """
     if threading.current_thread() is not threading.main_thread():
         yield []
         return
-    received = []
+    received, timers = [], []
 
     def remember(number, frame):
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _ignore)
+        timers.append(threading.Timer(AGAIN, _end_by, (number,)))
+        timers[-1].daemon = True
+        timers[-1].start()
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
+        for timer in timers:
+            timer.cancel()
+            timer.join()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore(number, frame) -> None:
+    """Unlike SIG_IGN, it is not handed on to the processes that are started meanwhile."""
+
+
+def _end_by(number: int) -> None:
+    """A signal ends the process at once; `signal.signal` is for the main thread alone."""
+    ctypes.pythonapi.PyOS_setsig(number, None)
 
 
 def last_word(line: str) -> None:

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from jaxvision import failures
+
 
 def main():
     arguments = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
@@ -23,31 +25,34 @@ def main():
     pause = float(os.environ.get("FAKE_PAUSE", "0.02"))
     (workdir / "arguments.json").write_text(json.dumps(sys.argv[1:]))
     fail(rate)
-    stopped = []
-
-    def remember(number, frame):  # as training does: a second one of a kind ends it at once
-        stopped.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGTERM, remember)
-    signal.signal(signal.SIGINT, remember)
     at_work = workdir / "at_work"
     note_overlap(workdir, at_work)
-    done = max((int(p.name) for p in (workdir / "checkpoints").glob("*")), default=0)
-    for step in range(done + 1, steps + 1):
-        time.sleep(pause)
-        score = (math.log10(rate) + 3) ** 2 + 1 / step + 0.1 * seed
-        with open(workdir / "steps.txt", "a") as file:
-            file.write(f"{step} {os.getpid()}\n")
-        with open(workdir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, "val/mean_pixel_error": score}) + "\n")
-        (workdir / "checkpoints" / str(step)).mkdir(parents=True)
-        if stopped:
-            at_work.unlink()
-            print(f"{signal.Signals(stopped[0]).name}: saved step {step}")
-            sys.exit(128 + stopped[0])
+    with failures.remembered_signals() as stopped:
+        for step in range(last_step(workdir) + 1, steps + 1):
+            time.sleep(pause)
+            save(workdir, step, (math.log10(rate) + 3) ** 2 + 1 / step + 0.1 * seed)
+            if stopped:
+                end(at_work, f"{signal.Signals(stopped[0]).name}: saved step {step}")
+                sys.exit(128 + stopped[0])
+        end(at_work, "results: all there")
+
+
+def last_step(workdir):
+    return max((int(p.name) for p in (workdir / "checkpoints").glob("*")), default=0)
+
+
+def save(workdir, step, score):
+    with open(workdir / "steps.txt", "a") as file:
+        file.write(f"{step} {os.getpid()}\n")
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": step, "val/mean_pixel_error": score}) + "\n")
+    (workdir / "checkpoints" / str(step)).mkdir(parents=True)
+
+
+def end(at_work, said):
+    """Who sees it at work no longer finds what it said."""
+    print(said, flush=True)
     at_work.unlink()
-    print("results: all there")
 
 
 def note_overlap(workdir, at_work):

@@ -1,0 +1,43 @@
+"""Signals: what comes twice at once is one, what comes again later ends a process at once."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxvision import failures
+
+# Says that it is there, is signalled twice at once, and sleeps in C, where no handler runs.
+PROGRAM = """
+import ctypes, os, signal, sys
+from jaxvision import failures
+failures.AGAIN = float(sys.argv[1])
+with failures.remembered_signals() as received:
+    for _ in range(2):
+        os.kill(os.getpid(), int(sys.argv[2]))
+        [None for _ in range(1000)]
+    print(received, flush=True)
+    ctypes.CDLL(None).usleep(10_000_000)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_same_signal_twice_at_once_is_one(number):
+    before = signal.getsignal(number)
+    with failures.remembered_signals() as received:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert received == [number]
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_it_at_once(number):
+    program = [sys.executable, "-c", PROGRAM, "0.1", str(int(number))]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == f"[{int(number)}]\n"
+    while process.poll() is None:  # until that tenth of a second is over
+        process.send_signal(number)
+    assert process.returncode == -number
