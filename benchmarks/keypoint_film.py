@@ -33,12 +33,16 @@ def read_tracks(path: Path, names):
 
 
 def impossible_lengths(points: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """Frames where two points lie further apart, or nearer, than in any labelled picture: [T]."""
-    wrong = np.zeros(len(points), bool)
+    """Frames where two points lie nearer, or further apart, than in any labelled picture: [2, T].
+
+    Nearer may be foreshortened, as the head of an animal that looks down.
+    """
+    wrong = np.zeros((2, len(points)), bool)
     for a, b in itertools.combinations(range(points.shape[1]), 2):
         known = np.linalg.norm(labelled[:, a] - labelled[:, b], axis=-1)
         found = np.linalg.norm(points[:, a] - points[:, b], axis=-1)
-        wrong |= (found < np.nanmin(known) / SLACK) | (found > np.nanmax(known) * SLACK)
+        wrong[0] |= found < np.nanmin(known) / SLACK
+        wrong[1] |= found > np.nanmax(known) * SLACK
     return wrong
 
 
@@ -51,16 +55,17 @@ def main(arguments: list[str] | None = None) -> None:
     labelled = listing.list_labelled(options.data)
     for path in options.tracks:
         points, degrees, confidence = read_tracks(path, labelled.keypoints)
-        wrong = np.flatnonzero(impossible_lengths(points, labelled.points))
+        nearer, further = map(np.flatnonzero, impossible_lengths(points, labelled.points))
         steps = np.linalg.norm(np.diff(points, axis=0), axis=-1).max(1)
         turns = np.abs(heading.difference(degrees[1:], degrees[:-1]))
         print(
-            f"{path}: {len(points)} frames, {len(wrong)} of impossible lengths, "
+            f"{path}: {len(points)} frames, points too near in {len(nearer)} and too far apart in "
+            f"{len(further)}, "
             f"{(steps > JUMP).sum()} jumps over {JUMP:g} pixels, "
             f"{(turns > TURN).sum()} of heading over {TURN:g} degrees, "
             f"{(confidence < 0.5).sum()} of confidence below .5"
         )
-        print(f"  impossible: {_runs(wrong)}")
+        print(f"  too near: {_runs(nearer)}; too far apart: {_runs(further)}")
 
 
 def _runs(frames: np.ndarray) -> str:
