@@ -51,7 +51,10 @@ def jpeg(image, quality):
     cosines = jnp.asarray(_cosines())
     exact = {"precision": "highest"}  # bfloat16 would round whole grey levels away
     coefficients = jnp.einsum("ua,iajbc,vb->iujvc", cosines, blocks, cosines, **exact)
-    coefficients = jnp.round(coefficients / steps) * steps
+    # libjpeg knows eighths and rounds halves away from 0, which whole grey levels often come to.
+    eighths = jnp.round(8 * jnp.abs(coefficients))
+    levels = jnp.floor((eighths + 4 * steps) / (8 * steps))
+    coefficients = jnp.sign(coefficients) * levels * steps
     blocks = jnp.einsum("ua,iujvc,vb->iajbc", cosines, coefficients, cosines, **exact)
     planes = jnp.round(blocks).reshape(height + below, width + right, channels)[:height, :width]
     planes = jnp.clip(planes, -128, 127) + jnp.where(jnp.arange(channels) == 0, 128.0, 0.0)

@@ -56,7 +56,8 @@ def motion(key, image, severity):
     def line(y, x):
         along = x * jnp.cos(angle) + y * jnp.sin(angle)
         beside = y * jnp.cos(angle) - x * jnp.sin(angle)
-        beyond = jnp.maximum(jnp.abs(along) - length / 2, 0)
+        # A pixel of the line is one wide, too.
+        beyond = jnp.maximum(jnp.abs(along) - jnp.maximum(length - 1, 0) / 2, 0)
         return jnp.clip(1 - jnp.hypot(beyond, beside), 0, 1)
 
     return _blur(image, line, reach=1.5 * SEVERITIES[-1] / FACE)
