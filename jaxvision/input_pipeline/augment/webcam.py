@@ -11,8 +11,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxvision.input_pipeline.augment.classes import bilinear
 from jaxvision.input_pipeline.augment.jpeg import jpeg as compress
+from jaxvision.input_pipeline.augment.sampling import bilinear
 
 SEVERITIES = (1, 2, 3)
 GAMMA = 2.2  # of pictures; light adds up in linear values
