@@ -156,14 +156,13 @@ def occurrence_notes(splits: dict[str, Sequence[Sequence[int]]], coding: Coding)
       coding: of the masks.
 
     Raises:
-      UserError: the masks are of one class alone, with or without what does not count.
+      UserError: the masks hold 0 and IGNORE alone: they are meant as black and white.
     """
     found = {name: {n for numbers in masks for n in numbers} for name, masks in splits.items()}
     everywhere = set().union(*found.values())
-    if len(everywhere - {IGNORE}) < 2:
-        told = " and ".join(map(str, sorted(everywhere)))
+    if IGNORE in everywhere <= {0, IGNORE}:
         raise UserError(
-            f"all masks together hold {told} alone, and {IGNORE} is what does not count: "
+            f"all masks together hold 0 and {IGNORE} alone, and {IGNORE} is what does not count: "
             f"data.classes={coding.classes} needs the numbers 0 to {len(coding.classes) - 1}; "
             "for masks of 0 and 255 leave data.classes out"
         )
