@@ -295,7 +295,8 @@ const show = {
 
 // Of several classes, the first of which is what lies between the others.
 function sharesInWords(shares) {
-  const largest = Object.entries(shares).slice(1).sort((a, b) => b[1] - a[1]).slice(0, 4);
+  const others = Object.entries(shares).filter(([name]) => name !== model.classes[0]);
+  const largest = others.sort((a, b) => b[1] - a[1]).slice(0, 4);
   return `${largest.map(([name, share]) => `${name} ${percent(share)}`).join(", ")} of the picture`;
 }
 
