@@ -196,6 +196,7 @@ class Predictor(NamedTuple):
         [type] for a list or {name: type} for a struct.
       row: (prediction, path or None) -> {column: value}; what is left out is null. `path` is of the
         picture's own file, where it has one.
+      palettes: {name of an array whose values are numbers of classes: their colours, uint8 [K, 3]}.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -212,6 +213,7 @@ class Predictor(NamedTuple):
     smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
     columns: Mapping[str, Any] = MappingProxyType({"record": str})
     row: Callable[..., dict[str, Any]] = _record_row
+    palettes: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Task(NamedTuple):

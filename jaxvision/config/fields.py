@@ -153,7 +153,10 @@ SEGMENTATION = {
     **_JITTER,
     "data.reader": Field("reader", "what reads the data", choices=("aerial",)),
     "data.crop_size": whole("side of the random training crop; 0: the whole tile", 0, 2**16),
-    "data.classes": several(text("the kind of outlines to find; (): there is one kind"), 0, 1),
+    "data.classes": several(
+        text("the kind of outlines to find, or the names of several classes of masks")
+    ),
+    "data.class_colors": several(text("of masks in colour, one a class, as '#ff8000'")),
     "data.class_property": text("of GeoJSON's features, that names their class"),
     "augment.zoom": number("by a factor of up to 1 + zoom", 0.0, 10.0),
     "augment.flip": yes("mirror at random"),
