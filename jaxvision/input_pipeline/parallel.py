@@ -50,6 +50,21 @@ def in_threads(
         pool.shutdown(cancel_futures=True)
 
 
+def in_background(items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    """Yields `items`, which one thread makes, `ahead` of them before they are asked for."""
+    iterator, end = iter(items), object()
+    pool = ThreadPoolExecutor(1)
+    waiting = collections.deque(pool.submit(next, iterator, end) for _ in range(ahead))
+    try:
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, iterator, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if hasattr(iterator, "close"):  # a generator, which then closes what it has opened
+            iterator.close()
+
+
 def counted(results: Iterable[Any], label: str, total: int) -> Iterator[Any]:
     """Yields `results`, of which there are `total`, with the progress line."""
     line = _Line(label, total)
