@@ -6,6 +6,7 @@ import functools
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from jaxvision.errors import UserError
 from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.composite import take_rows
+from jaxvision.input_pipeline.parallel import in_thread
 from jaxvision.logs import wandb_log
 from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
 from jaxvision.training import divergence, stopping
@@ -57,9 +59,10 @@ def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
                 f"{dataset.source} has no training examples: add some, or --mode=evaluate"
             )
         run = prepare(config, workdir, dataset, mesh)
+        opening = in_thread(loader.open_training_feed, run.dataset, config, mesh)
         state, notes = start(run)
         with contextlib.closing(_begin(run, int(state.step))) as log:
-            _loop(run, state, notes, log)
+            _loop(run, state, notes, log, opening)
             finish(run, log, test)
             if hosts.first():
                 workdir_lib.note_finished(config, workdir, test)
@@ -74,14 +77,21 @@ def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
     return logs.RunLog(run.workdir, run.total_steps, run.config.batch_size, step, wandb)
 
 
-def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int] = ()) -> Callable:
+def make_advance(
+    run: Run,
+    feed: loader.Feed,
+    start: int,
+    signals: Sequence[int] = (),
+    programs: tuple[Callable, Callable] | None = None,
+) -> Callable:
     """Returns advance(state, step, count) -> (state, token): trains on `count` batches.
 
     The token, for `stopping.read`, is an array that outlives the state, which the next call
-    consumes: the first bad step, and a signal that one of several processes received.
+    consumes: the first bad step, and a signal that one of several processes received. `programs`
+    are those of `jitted_steps`, where they are there already.
     """
     config, size = run.config, len(feed.split.names)
-    step_once, step_many = jitted_steps(run, feed.take)
+    step_once, step_many = programs or jitted_steps(run, feed.take)
     received = stopping.make_flags(run.mesh, signals)
     if feed.arrays is None:
         batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
@@ -135,6 +145,24 @@ def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callab
     return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
 
 
+def _compiled_ahead(run: Run, state: TrainState) -> tuple[Callable, Callable] | None:
+    """The programs of the loop with the first one compiled; None where data decide its shapes.
+
+    The data may be decoded meanwhile, which can take as long.
+    """
+    config = run.config
+    shapes = loader.resident_shapes(run.dataset, config, run.mesh)
+    if shapes is None or run.task.model.condense or hosts.count() > 1:
+        return None
+    count = _count(run, int(state.step))
+    rows = jax.ShapeDtypeStruct(
+        (count, config.batch_size), jnp.int32, sharding=batch_sharding(run.mesh, axis=1)
+    )
+    programs = jitted_steps(run)
+    programs[1].lower(shapes, state, rows, None).compile()  # calls find it
+    return programs
+
+
 @jax.jit
 def cleared(sums):
     """The sums of the log at zero; the old ones stay."""
@@ -143,44 +171,62 @@ def cleared(sums):
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
 
 
-def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
+def _loop(
+    run: Run, state: TrainState, notes: dict, log: logs.RunLog, opening: Future[loader.Feed]
+) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
-    config = run.config
-    feed = loader.open_training_feed(run.dataset, config, run.mesh)
+    compiling = time.perf_counter()
+    programs = _compiled_ahead(run, state)
+    compiling = time.perf_counter() - compiling
+    feed = opening.result()
     say(f"training data: {feed.where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
     feed = condensed(run, feed, state)
     check = functools.partial(_check_finite, run, feed)
     with contextlib.ExitStack() as opened:
-        validate = make_validate(run, state, opened)
+        validate = make_validate(run, opened)
         # Before, there was nothing that would have to be saved.
         received = opened.enter_context(failures.remembered_signals())
-        advance = make_advance(run, feed, int(state.step), received)
-        return _steps(run, state, notes, log, (advance, validate, check), received)
+        advance = make_advance(run, feed, int(state.step), received, programs)
+        return _steps(run, state, notes, log, (advance, validate, check), received, compiling)
 
 
-def _steps(run, state, notes, log, functions, received) -> dict:
-    """The steps of `_loop`; `received` holds the signals that came to this process."""
-    config, step = run.config, int(state.step)
-    advance, validate, check_finite = functions
-    per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    observe = make_observe(run)
+def _every(run: Run) -> dict[str, int]:
+    """{'log', 'eval' and 'save': after how many steps each}; what never comes is left out."""
+    config = run.config
     every = {
         "log": config.log.every_steps,
         "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
         "save": config.checkpoint.every_steps or run.total_steps,
     }
-    every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling, unwritten, stop = collections.deque(), time.perf_counter(), None, 0
+    return {name: n for name, n in every.items() if n}
+
+
+def _count(run: Run, step: int) -> int:
+    """Steps of the call after `step`: one, or steps_per_call if nothing is due in between."""
+    per_call = run.config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    next_event = min(run.total_steps, *(step + n - step % n for n in _every(run).values()))
+    return per_call if next_event - step >= per_call else 1
+
+
+def _steps(run, state, notes, log, functions, received, compiling) -> dict:
+    """The steps of `_loop`; `received` holds the signals that came to this process.
+
+    `compiling` is how long that took so far, seconds.
+    """
+    step, every = int(state.step), _every(run)
+    advance, validate, check_finite = functions
+    observe = make_observe(run)
+    tokens, begun, unwritten, stop = collections.deque(), time.perf_counter(), None, 0
     while step < run.total_steps and not _early(run, notes, step):
-        next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
-        count = per_call if next_event - step >= per_call else 1
+        count = _count(run, step)
         state, token = advance(state, step, count)
         step += count
         tokens.append(token)
-        if compiling:
+        if begun:
             jax.block_until_ready(token)
-            say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
-            compiling = None
+            compiling += time.perf_counter() - begun
+            say(f"first step after {compiling:.1f} s (compilation)")
+            begun = None
             log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
         if unwritten:  # one call late: the device is at work while the host waits for the sums

@@ -21,10 +21,10 @@ from ml_collections import ConfigDict
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import pixels, resident
-from jaxvision.input_pipeline.composite import Resident
+from jaxvision.input_pipeline.composite import Composite, Resident
 from jaxvision.input_pipeline.dataset import Dataset, Split, training_split
 from jaxvision.input_pipeline.streaming import host_batches
-from jaxvision.sharding import own_rows, shard_batch, shard_own_rows, to_host
+from jaxvision.sharding import own_rows, replicated, shard_batch, shard_own_rows, to_host
 
 DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
 
@@ -79,6 +79,25 @@ def open_training_feed(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed
     """Feeds what is trained on: `training_split`, as `open_feed` would."""
     name = "training" if dataset.training else "train"
     return _open(dataset, training_split(dataset), name, config, mesh)
+
+
+def resident_shapes(
+    dataset: Dataset, config: ConfigDict, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct] | None:
+    """Those of `open_training_feed`'s arrays, without decoding more than a row.
+
+    None where it streams, is split over devices, or has rows that are made of others.
+    """
+    split = training_split(dataset)
+    axes = resident.find_split(config, dataset, mesh)
+    if axes != resident.WHOLE or isinstance(split.read, Composite):
+        return None
+    return {
+        name: jax.ShapeDtypeStruct(
+            (len(split.names), *array.shape), array.dtype, sharding=replicated(mesh)
+        )
+        for name, array in split.read(0).items()
+    }
 
 
 def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: Mesh) -> Feed:

@@ -126,7 +126,12 @@ def initial_state(run: Run, optimizer: Any) -> TrainState:
         if run.config.init_from:
             variables = _init_from(run, variables)
         variables = of_first(variables)
-    state = create_state(model, optimizer, variables, batch, run.config.train.ema_decay)
+    # One program: by itself each kind of array would be one to compile.
+    state = jax.jit(
+        lambda variables: create_state(
+            model, optimizer, variables, batch, run.config.train.ema_decay
+        )
+    )(variables)
     return put(state, replicated(run.mesh))
 
 
