@@ -1,6 +1,6 @@
 """Photos a second that decoders read, in turn: whole, and at the size that a model needs.
 
-    python -m benchmarks.decoding --photos=/data/streets,/data/buildings
+    python -m benchmarks.decoding --photos=streets=/data/streets,buildings=/data/buildings
 
 A decoder that is not installed is left out: `pip install opencv-python-headless simplejpeg
 imagecodecs`. All of them wrap libjpeg-turbo, and all run in one thread.
@@ -123,13 +123,13 @@ def enlarged(paths: list[Path], folder: Path) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", required=True, help="folders of JPEG files, with commas")
+    parser.add_argument("--photos", required=True, help="NAME=FOLDER of JPEG files, with commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of a turn")
     parser.add_argument("--out", default=ROOT / "benchmarks" / "results" / "decoding_cpu.json")
     options = parser.parse_args()
-    folders = [Path(folder) for folder in options.photos.split(",")]
-    kinds = {folder.name: sorted(folder.glob("*.jpg"))[:PHOTOS] for folder in folders}
+    kinds = dict(pair.split("=") for pair in options.photos.split(","))
+    kinds = {name: sorted(Path(folder).glob("*.jpg"))[:PHOTOS] for name, folder in kinds.items()}
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         largest = max(kinds.values(), key=lambda paths: paths[0].stat().st_size)
