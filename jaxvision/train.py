@@ -175,7 +175,6 @@ def _begin_ahead(run: Run, state: TrainState) -> Ahead:
         return Ahead(in_thread(loader.open_training_feed, *data), None, None, None)
     step = run.checkpoints.newest() or 0
     order = loader.first_asked(config.seed, config.batch_size, step, outline.split)
-    filling = Filling(order)
     rows = jax.ShapeDtypeStruct(
         (cadence.count(run, step), config.batch_size),
         jnp.int32,
@@ -187,8 +186,10 @@ def _begin_ahead(run: Run, state: TrainState) -> Ahead:
         programs[1].lower(outline.arrays, state, rows, None).compile()  # a call then finds it
         return programs
 
+    programs = in_thread(compiled)
+    filling = Filling(order, programs)
     opening = in_thread(loader.open_training_feed, *data, filling)
-    return Ahead(opening, outline, filling, in_thread(compiled))
+    return Ahead(opening, outline, filling, programs)
 
 
 def _arrays_with(ahead: Ahead, mesh: Mesh, rows: np.ndarray) -> Any:

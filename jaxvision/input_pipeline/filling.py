@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 import numpy as np
 
@@ -12,15 +12,19 @@ class Filling:
 
     Args:
       order: every row once, those first that are wanted first.
+      programs: what must be compiled before any row is of use. To decode beside it would not save
+        time, but cost some: both want all cores, and what traces and what draws Python's lock.
     """
 
-    def __init__(self, order: Sequence[int]):
-        self.order, self.arrays = order, {}
+    def __init__(self, order: Sequence[int], programs: Future | None = None):
+        self.order, self.programs, self.arrays = order, programs, {}
         self.there, self.changed = np.zeros(len(order), bool), threading.Condition()
 
     def begin(self, arrays: dict[str, np.ndarray]) -> None:
-        """{name: [N, ...]}, which are about to be filled."""
+        """{name: [N, ...]}, which are about to be filled; returns when that may begin."""
         self.arrays = arrays
+        if self.programs:
+            wait([self.programs])
 
     def add(self, row: int) -> None:
         """This row is there now."""
