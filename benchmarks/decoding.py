@@ -3,7 +3,8 @@
     python -m benchmarks.decoding --photos=streets=/data/streets,buildings=/data/buildings
 
 A decoder that is not installed is left out: `pip install opencv-python-headless simplejpeg
-imagecodecs`. All of them wrap libjpeg-turbo, and all run in one thread.
+imagecodecs`. All of them wrap libjpeg-turbo, and all run in one thread. `--model=zoo/streets` also
+tells how far its scores move when large photos are decoded reduced.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import ROOT, Contestant, in_turn, machine, medians, write_result
+from jaxvision.engine import open_engine, read_config
 from jaxvision.input_pipeline import images
 
 PHOTOS = 24  # of each folder
@@ -109,31 +111,63 @@ def compare(paths: list[Path], least: int, rounds: int, seconds: float) -> dict:
     return {"medians": medians(rates), "levels_off_pillow_whole": off, "rounds": rates}
 
 
+def moved_scores(model: str, paths: list[Path]) -> dict[str, float]:
+    """How far a perception model's scores move from whole to reduced decoding, on 1 to 10.
+
+    'spread' is the uncertainty that it says of them itself.
+    """
+    engine = open_engine(read_config(model), model)
+    predictor = engine.predictor
+
+    def predictions(least: int) -> list[dict]:
+        prepared = [predictor.prepare(ours(path, least)) for path in paths]
+        outputs = engine.predict(np.concatenate([p.inputs for p in prepared]))
+        outputs = {name: np.asarray(array)[:, None] for name, array in outputs.items()}
+        rows = [{name: array[i] for name, array in outputs.items()} for i in range(len(paths))]
+        return [predictor.decode(row, None, engine.fitted).record for row in rows]
+
+    def values(records: list[dict], key: str) -> np.ndarray:
+        return np.array([list(record[key].values()) for record in records])
+
+    whole, reduced = predictions(0), predictions(predictor.least_side)
+    moved = np.abs(values(whole, "scores") - values(reduced, "scores"))
+    spread = values(whole, "uncertainty").mean()
+    return {"mean": float(moved.mean()), "most": float(moved.max()), "spread": float(spread)}
+
+
 def enlarged(paths: list[Path], folder: Path) -> list[Path]:
-    """The first photos at LARGE pixels, as a telephone saves them."""
-    for i, path in enumerate(paths[:LARGE_PHOTOS]):
+    """The photos at LARGE pixels, as a telephone saves them."""
+    for i, path in enumerate(paths):
         buffer = io.BytesIO()
         with Image.open(path) as image:
             image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC).save(
                 buffer, "JPEG", quality=92
             )
-        (folder / f"{i}.jpg").write_bytes(buffer.getvalue())
+        (folder / f"{i:02d}.jpg").write_bytes(buffer.getvalue())
     return sorted(folder.iterdir())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", required=True, help="NAME=FOLDER of JPEG files, with commas")
+    parser.add_argument(
+        "--photos",
+        required=True,
+        help="NAME=FOLDER of JPEG files, with commas; the first ones are also made large",
+    )
+    parser.add_argument("--model", default="", help="a perception model, run or exported")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of a turn")
     parser.add_argument("--out", default=ROOT / "benchmarks" / "results" / "decoding_cpu.json")
     options = parser.parse_args()
     kinds = dict(pair.split("=") for pair in options.photos.split(","))
     kinds = {name: sorted(Path(folder).glob("*.jpg"))[:PHOTOS] for name, folder in kinds.items()}
-    results = {}
+    results, moved = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        largest = max(kinds.values(), key=lambda paths: paths[0].stat().st_size)
-        kinds["large"] = enlarged(largest, Path(folder))
+        large = enlarged(next(iter(kinds.values())), Path(folder))
+        kinds["large"] = large[:LARGE_PHOTOS]
+        if options.model:
+            moved = {options.model: moved_scores(options.model, large)}
+            print(moved, flush=True)
         for kind, paths in kinds.items():
             with Image.open(paths[0]) as image:
                 width, height = image.size
@@ -142,7 +176,8 @@ def main() -> None:
                 results[name] = compare(paths, least, options.rounds, options.seconds)
                 told = results[name]["medians"].items()
                 print(f"{name}: " + ", ".join(f"{n} {rate:,.1f}" for n, rate in told), flush=True)
-    write_result(options.out, {"photos_per_second": results, **machine()})
+    result = {"photos_per_second": results, "scores_moved": moved}
+    write_result(options.out, {**result, **machine()})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.parallel import in_thread
 from jaxvision.input_pipeline.readers import keypoints
 from jaxvision.input_pipeline.synthetic import aerial
-from tests.tiny import final_state, tiny_config, train_in
+from jaxvision.training.train_state import merge_params
+from tests.tiny import final_state, open_run, tiny_config, train_in
 
 LATER = ("orbax", "sklearn", "scipy", "matplotlib", "tensorflow", "grain", "clu")
 
@@ -132,3 +133,12 @@ def test_what_is_known_of_rodents_is_found_once(monkeypatch):
     config.data.synthetic_examples.train = 11
     other = loader.load_dataset(config).info
     assert not np.allclose(other["mean_points"], first["mean_points"], rtol=1e-6)
+
+
+def test_what_is_compiled_fast_begins_with_the_same_bits(tmp_path):
+    run, _, state = open_run(tiny_config(), tmp_path)
+    row = run.dataset.splits["train"].read(0)
+    batch = {name: np.stack([array] * 4) for name, array in row.items()}
+    variables = jax.jit(run.task.model.init)(jax.random.key(run.config.seed), batch)
+    begun = {"params": merge_params(state.params, state.frozen), **state.extra}
+    jax.tree.map(np.testing.assert_array_equal, begun, dict(variables))
