@@ -170,6 +170,7 @@ def main(argv: list[str]) -> None:
             )
     path = Path(FLAGS.output)
     kept = json.loads(path.read_text()) if path.exists() else {}
+    results = {**kept.get(FLAGS.name, {}).get("rates", {}), **results}
     write_result(path, {**kept, FLAGS.name: {"rates": results, **machine()}})
 
 

@@ -97,6 +97,7 @@ def main() -> None:
         print(f"{config}: {told}", flush=True)
     path = Path(options.out)
     kept = json.loads(path.read_text()) if path.exists() else {}
+    starts = {**kept.get(options.name, {}).get("starts", {}), **starts}
     write_result(path, {**kept, options.name: {"starts": starts, **machine()}})
 
 
