@@ -83,19 +83,19 @@ def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
 
 
 class Ahead(NamedTuple):
-    """What is made while the run starts: neither needs the state's values.
+    """What is made while the run starts, for steps that begin before the feed is whole.
 
     Attributes:
-      opening: the feed.
-      outline: of the feed, where steps may begin before it is whole; else None.
-      filling: its rows, as they come.
+      outline: of the feed.
       programs: `jitted_steps`, the first one compiled.
+      filling: the feed's rows, as they come.
+      opening: the feed.
     """
 
+    outline: loader.Feed
+    programs: Future[tuple[Callable, Callable]]
+    filling: Filling
     opening: Future[loader.Feed]
-    outline: loader.Feed | None
-    filling: Filling | None
-    programs: Future[tuple[Callable, Callable]] | None
 
 
 def make_advance(
@@ -167,12 +167,15 @@ def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callab
     return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
 
 
-def _begin_ahead(run: Run, state: TrainState) -> Ahead:
-    """Begins to decode the data and to compile the loop's program, for a state of these shapes."""
+def _begin_ahead(run: Run, state: TrainState) -> Ahead | None:
+    """Begins to compile the loop's program, for a state of these shapes, and then to decode data.
+
+    None where the first step takes more than some rows.
+    """
     config, data = run.config, (run.dataset, run.config, run.mesh)
     outline = None if run.task.model.condense else loader.outlined(*data)
     if outline is None:
-        return Ahead(in_thread(loader.open_training_feed, *data), None, None, None)
+        return None
     step = run.checkpoints.newest() or 0
     order = loader.first_asked(config.seed, config.batch_size, step, outline.split)
     rows = jax.ShapeDtypeStruct(
@@ -189,7 +192,7 @@ def _begin_ahead(run: Run, state: TrainState) -> Ahead:
     programs = in_thread(compiled)
     filling = Filling(order, programs)
     opening = in_thread(loader.open_training_feed, *data, filling)
-    return Ahead(opening, outline, filling, programs)
+    return Ahead(outline, programs, filling, opening)
 
 
 def _arrays_with(ahead: Ahead, mesh: Mesh, rows: np.ndarray) -> Any:
@@ -206,16 +209,13 @@ def cleared(sums):
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
 
 
-def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, ahead: Ahead) -> dict:
+def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, ahead: Ahead | None) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
-    begun = time.perf_counter()
-    feed = ahead.outline or ahead.opening.result()
+    feed = ahead.outline if ahead else loader.open_training_feed(run.dataset, run.config, run.mesh)
     say(f"training data: {feed.where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
-    if ahead.outline:
-        check = functools.partial(_check_finite, run, feed._replace(arrays=None))
-    else:
-        feed, ahead = condensed(run, feed, state), None
-        check = functools.partial(_check_finite, run, feed)
+    feed, begun = condensed(run, feed, state), time.perf_counter()
+    # Whose arrays are not there yet is read row by row.
+    check = functools.partial(_check_finite, run, feed._replace(arrays=None) if ahead else feed)
     with contextlib.ExitStack() as opened:
         validate = make_validate(run, opened)
         # Before, there was nothing that would have to be saved.
