@@ -1,6 +1,6 @@
 """What the tests of several processes run: trains tiny systems, and writes what came out.
 
-python -m tests.hosts_program FOLDER [--coordinator=... --processes=... --process=...]
+python -m tests.hosts_program FOLDER unet,ram [--coordinator=... --processes=... --process=...]
 """
 
 import argparse
@@ -65,32 +65,41 @@ def dealt(gib):
     return feed.where, [to_host(mesh, batch) for batch in batches]
 
 
-def write_all(folder):
-    """Writes <run>.npz and dealt_<how>.npz."""
+def write_dealt(folder):
+    """Writes dealt_<how>.npz."""
     for name, gib in (("whole", 1.0), ("local", 1.5e-4), ("all", 1e-9)):
         where, batches = dealt(gib)
         if hosts.first():
             arrays = {f"{i}/{n}": a for i, batch in enumerate(batches) for n, a in batch.items()}
             np.savez(folder / f"dealt_{name}.npz", where=where, **arrays)
-    for name in RUNS:
-        state = state_of(folder / name)
-        if hosts.first():
-            np.savez(folder / f"{name}.npz", **state)
+
+
+def write_run(folder, name):
+    """Trains a run, judges it where it is the ram's, and writes <name>.npz."""
+    config = RUNS[name]()
+    train.train(config, str(folder / name))
+    if name == "ram":
+        evaluate_workdir(config, str(folder / name), "all")
+    state = state_of(folder / name)
+    if hosts.first():
+        np.savez(folder / f"{name}.npz", **state)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("names", help="of RUNS, or dealt; after commas")
     parser.add_argument("--coordinator", default="")
     parser.add_argument("--processes", type=int, default=0)
     parser.add_argument("--process", type=int, default=-1)
     given = parser.parse_args()
     logs._tensorboard = lambda workdir: None  # importing TensorFlow takes longer than the runs
     hosts.connect(given.coordinator, given.processes, given.process)
-    for name, make in RUNS.items():
-        train.train(make(), str(given.folder / name))
-    evaluate_workdir(RUNS["ram"](), str(given.folder / "ram"), "all")
-    write_all(given.folder)
+    for name in given.names.split(","):
+        if name == "dealt":
+            write_dealt(given.folder)
+        else:
+            write_run(given.folder, name)
     hosts.disconnect()
 
 
