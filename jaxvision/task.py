@@ -185,6 +185,8 @@ class Predictor(NamedTuple):
         writes what `write` would. `apply` takes an iterable of (key, inputs [N, *input_shape]) and
         yields (key, outputs) for each, in order, reading a few ahead (`batching.apply_in_batches`).
       extensions: of the files that can be read, in lower case; others in a folder are no input.
+      least_side: pixels that a picture's shorter side must have; a larger JPEG may come decoded at
+        a half, a quarter or an eighth that still has them. 0: pictures are needed as they are.
       meaning: {'images' or an output's name: in words, how a picture becomes inputs, and what the
         numbers of an output are}: for who uses an exported model without this code.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
@@ -205,6 +207,7 @@ class Predictor(NamedTuple):
     describe: Callable[[dict[str, Any]], str]
     write: Callable[..., dict[str, Any]]
     extensions: tuple[str, ...]
+    least_side: int = 0
     collect: Callable[..., None] = lambda records, output: None
     streams: Callable[..., bool] = lambda path: False
     stream: Callable[..., dict[str, Any]] | None = None
