@@ -101,3 +101,14 @@ def test_points_and_all_else_of_a_batch_are_as_without():
     np.testing.assert_array_equal(ours["image"], again["image"])
     assert (hindered(jax.random.key(4))["image"] != ours["image"]).any()
     assert ours["image"].min() >= 0 and ours["image"].max() <= 255
+
+
+def test_every_picture_and_every_step_has_a_wall_of_its_own():
+    names = ("noise", "shift", "rotation", "scale", "brightness", "contrast")
+    still = {f"augment__{name}": 0.0 for name in names}
+    still |= {"augment__rotate90": False, "augment__flip": False, "augment__wall": 1.0}
+    batch = {**batch_of(4), "image": np.full((4, 32, 32, 1), 200, np.uint8)}
+    batch["image"][:, 14:18, 14:18] = 20
+    augment = jax.jit(keypoints.make(tiny(**still), INFO).model.augment)
+    steps = [np.asarray(augment(jax.random.key(i), batch)["image"]) for i in range(2)]
+    assert len({image.tobytes() for image in np.concatenate(steps)}) == 8
