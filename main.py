@@ -1,5 +1,6 @@
 """Train, evaluate or use any of the systems: see README.md for the commands."""
 
+import gc
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ if __name__ == "__main__":  # Ctrl-C while Python still imports: one line, too
     from jaxvision import large_pages
 
     large_pages.start_again()
+    gc.disable()  # until imports are over: they leave none, and a tenth of their time looks for it
 
 from absl import flags
 from ml_collections import config_flags
@@ -266,6 +268,8 @@ def main(argv: list[str]) -> int:
         job = find_job(values)
         if __name__ == "__main__":  # imports are over; in them an exception would not come through
             failures.listen()
+            gc.freeze()  # what was imported stays
+            gc.enable()
         job()
         hosts.disconnect()
     except SystemExit as stop:  # training was stopped, and has said so

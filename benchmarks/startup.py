@@ -1,5 +1,10 @@
-"""How long a user waits from the command to the first finished step."""
+"""How long a user waits from the command to the first finished step.
 
+python -m benchmarks.startup
+"""
+
+import argparse
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.timing import ROOT, peak_rss_gib
+from benchmarks.timing import ROOT, machine, peak_rss_gib, write_result
 
 FIRST_STEP = "first step after"  # begins the line of train.py once a step is done
+CONFIGS = "unet,fer,perception,rat,ram"
 
 
 def measure(config_flags: list[str], limit: float = 600.0) -> dict[str, dict[str, float]]:
@@ -74,3 +80,26 @@ def first_step(
             given_up.cancel()
             process.kill()
     raise RuntimeError("main.py ended before its first step:\n" + "".join(lines[-20:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--configs", default=CONFIGS, help="of configs/, with commas")
+    parser.add_argument("--name", default="now", help="of these figures in the file; others stay")
+    parser.add_argument("--out", default=ROOT / "benchmarks" / "results" / "startup_cpu.json")
+    options = parser.parse_args()
+    starts = {}
+    for config in options.configs.split(","):
+        starts[config] = measure([f"--config=configs/{config}.py"])
+        told = ", ".join(
+            f"{kind} {start['seconds']:.1f} s" for kind, start in starts[config].items()
+        )
+        print(f"{config}: {told}", flush=True)
+    path = Path(options.out)
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    starts = {**kept.get(options.name, {}).get("starts", {}), **starts}
+    write_result(path, {**kept, options.name: {"starts": starts, **machine()}})
+
+
+if __name__ == "__main__":
+    main()

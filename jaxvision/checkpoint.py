@@ -1,4 +1,7 @@
-"""Checkpoints: the newest and the best steps of a run, through orbax (imported here alone)."""
+"""Checkpoints: the newest and the best steps of a run, through orbax.
+
+It is imported here alone, and not before something is saved or restored: it takes as long as jax.
+"""
 
 import contextlib
 import functools
@@ -12,8 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxvision.console import say
 from jaxvision.errors import UserError
@@ -42,8 +43,8 @@ class Checkpoints:
         self.keep_every = keep_every
 
     @functools.cached_property
-    def manager(self) -> ocp.CheckpointManager:
-        """Made when something is first saved: it reads what is there, and may fail at that."""
+    def manager(self) -> Any:
+        """orbax's, made when something is first saved: it reads what is there, and may fail."""
         return _make_manager(self.folder, self.higher_is_better, self.keep_every)
 
     def save(self, step: int, state: Any, notes: dict[str, Any], score: float | None) -> None:
@@ -58,6 +59,8 @@ class Checkpoints:
         Raises:
           UserError: the disk is full or may not be written.
         """
+        import orbax.checkpoint as ocp
+
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
         )
@@ -135,6 +138,8 @@ class Checkpoints:
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
         )
+        import orbax.checkpoint as ocp
+
         path = self.folder / str(step) / "state"
         with _reading(path.parent), ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(path, like)
@@ -145,6 +150,8 @@ class Checkpoints:
         Raises:
           Damaged: it cannot be read.
         """
+        import orbax.checkpoint as ocp
+
         path = self.folder / str(step) / "state"
         with _reading(path.parent), ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.metadata(path).item_metadata
@@ -240,7 +247,10 @@ def open_checkpoints(workdir: str, higher_is_better: bool, keep_every: int = 0) 
     return Checkpoints(Path(workdir).resolve() / "checkpoints", higher_is_better, keep_every)
 
 
-def _make_manager(folder: Path, higher_is_better: bool, keep_every: int) -> ocp.CheckpointManager:
+def _make_manager(folder: Path, higher_is_better: bool, keep_every: int) -> Any:
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import checkpoint_managers as policies
+
     # `best_fn` with `max_to_keep` would drop the newest; this keeps the union.
     keep = policies.AnyPreservationPolicy(
         [

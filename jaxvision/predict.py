@@ -132,7 +132,7 @@ def predict_each(work: Work, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 def _read(work: Work, path: Path) -> _Picture:
     try:
-        pixels = decode_image(path, work.value_range)
+        pixels = decode_image(path, work.value_range, least_side=work.predictor.least_side)
         return _Picture(path, pixels, work.predictor.prepare(pixels))
     except FileError as error:
         return _Picture(path, None, NOTHING, str(error))

@@ -185,6 +185,8 @@ class Predictor(NamedTuple):
         writes what `write` would. `apply` takes an iterable of (key, inputs [N, *input_shape]) and
         yields (key, outputs) for each, in order, reading a few ahead (`batching.apply_in_batches`).
       extensions: of the files that can be read, in lower case; others in a folder are no input.
+      least_side: pixels that a picture's shorter side must have; a larger JPEG may come decoded at
+        a half, a quarter or an eighth that still has them. 0: pictures are needed as they are.
       meaning: {'images' or an output's name: in words, how a picture becomes inputs, and what the
         numbers of an output are}: for who uses an exported model without this code.
       geojson: (prediction, georeference or None) -> a GeoJSON FeatureCollection, or None where
@@ -196,6 +198,7 @@ class Predictor(NamedTuple):
         [type] for a list or {name: type} for a struct.
       row: (prediction, path or None) -> {column: value}; what is left out is null. `path` is of the
         picture's own file, where it has one.
+      palettes: {name of an array whose values are numbers of classes: their colours, uint8 [K, 3]}.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -204,6 +207,7 @@ class Predictor(NamedTuple):
     describe: Callable[[dict[str, Any]], str]
     write: Callable[..., dict[str, Any]]
     extensions: tuple[str, ...]
+    least_side: int = 0
     collect: Callable[..., None] = lambda records, output: None
     streams: Callable[..., bool] = lambda path: False
     stream: Callable[..., dict[str, Any]] | None = None
@@ -212,6 +216,7 @@ class Predictor(NamedTuple):
     smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
     columns: Mapping[str, Any] = MappingProxyType({"record": str})
     row: Callable[..., dict[str, Any]] = _record_row
+    palettes: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Task(NamedTuple):

@@ -6,9 +6,13 @@ import functools
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxvision import failures, hosts, logs
@@ -19,11 +23,13 @@ from jaxvision.errors import UserError
 from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.composite import take_rows
+from jaxvision.input_pipeline.filling import Filling
+from jaxvision.input_pipeline.parallel import in_thread
 from jaxvision.logs import wandb_log
 from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
-from jaxvision.training import divergence, stopping
+from jaxvision.training import cadence, divergence, stopping
 from jaxvision.training.finish import finish, say_results
-from jaxvision.training.run import Run, check_ahead, make_optimizer, prepare, start
+from jaxvision.training.run import Run, begin, check_ahead, make_optimizer, prepare, start
 from jaxvision.training.train_state import TrainState, make_train_step, run_steps
 from jaxvision.training.validation import condensed, make_observe, make_validate
 
@@ -57,9 +63,11 @@ def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
                 f"{dataset.source} has no training examples: add some, or --mode=evaluate"
             )
         run = prepare(config, workdir, dataset, mesh)
-        state, notes = start(run)
+        beginning = begin(run, make_optimizer(run))
+        ahead = _begin_ahead(run, beginning.shapes)
+        state, notes = start(run, beginning)
         with contextlib.closing(_begin(run, int(state.step))) as log:
-            _loop(run, state, notes, log)
+            _loop(run, state, notes, log, ahead)
             finish(run, log, test)
             if hosts.first():
                 workdir_lib.note_finished(config, workdir, test)
@@ -74,14 +82,37 @@ def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
     return logs.RunLog(run.workdir, run.total_steps, run.config.batch_size, step, wandb)
 
 
-def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int] = ()) -> Callable:
+class Ahead(NamedTuple):
+    """What is made while the run starts, for steps that begin before the feed is whole.
+
+    Attributes:
+      outline: of the feed.
+      programs: `jitted_steps`, the first one compiled.
+      filling: the feed's rows, as they come.
+      opening: the feed.
+    """
+
+    outline: loader.Feed
+    programs: Future[tuple[Callable, Callable]]
+    filling: Filling
+    opening: Future[loader.Feed]
+
+
+def make_advance(
+    run: Run,
+    feed: loader.Feed,
+    start: int,
+    signals: Sequence[int] = (),
+    ahead: Ahead | None = None,
+) -> Callable:
     """Returns advance(state, step, count) -> (state, token): trains on `count` batches.
 
     The token, for `stopping.read`, is an array that outlives the state, which the next call
-    consumes: the first bad step, and a signal that one of several processes received.
+    consumes: the first bad step, and a signal that one of several processes received. With
+    `ahead`, `feed` is its outline.
     """
     config, size = run.config, len(feed.split.names)
-    step_once, step_many = jitted_steps(run, feed.take)
+    step_once, step_many = ahead.programs.result() if ahead else jitted_steps(run, feed.take)
     received = stopping.make_flags(run.mesh, signals)
     if feed.arrays is None:
         batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
@@ -97,8 +128,9 @@ def make_advance(run: Run, feed: loader.Feed, start: int, signals: Sequence[int]
         rows = loader.train_rows(
             step, count, config.batch_size, config.seed, size, feed.split.weights
         )
+        arrays = _arrays_with(ahead, run.mesh, rows) if ahead else feed.arrays
         rows = put(rows, batch_sharding(run.mesh, axis=1))
-        return step_many(feed.arrays, state, rows, received())
+        return step_many(arrays, state, rows, received())
 
     return advance
 
@@ -135,6 +167,40 @@ def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callab
     return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
 
 
+def _begin_ahead(run: Run, state: TrainState) -> Ahead | None:
+    """Begins to compile the loop's program, for a state of these shapes, and then to decode data.
+
+    None where the first step takes more than some rows.
+    """
+    config, data = run.config, (run.dataset, run.config, run.mesh)
+    outline = None if run.task.model.condense else loader.outlined(*data)
+    if outline is None:
+        return None
+    step = run.checkpoints.newest() or 0
+    order = loader.first_asked(config.seed, config.batch_size, step, outline.split)
+    rows = jax.ShapeDtypeStruct(
+        (cadence.count(run, step), config.batch_size),
+        jnp.int32,
+        sharding=batch_sharding(run.mesh, axis=1),
+    )
+
+    def compiled():
+        programs = jitted_steps(run, outline.take)
+        programs[1].lower(outline.arrays, state, rows, None).compile()  # a call then finds it
+        return programs
+
+    programs = in_thread(compiled)
+    filling = Filling(order, programs)
+    opening = in_thread(loader.open_training_feed, *data, filling)
+    return Ahead(outline, programs, filling, opening)
+
+
+def _arrays_with(ahead: Ahead, mesh: Mesh, rows: np.ndarray) -> Any:
+    """The feed's arrays; until they are whole, others that hold `rows`."""
+    early = ahead.filling.wait(rows, ahead.opening)
+    return ahead.opening.result().arrays if early is None else put(early, replicated(mesh))
+
+
 @jax.jit
 def cleared(sums):
     """The sums of the log at zero; the old ones stay."""
@@ -143,44 +209,36 @@ def cleared(sums):
     return jax.tree.map(lambda s: jnp.where(jnp.isfinite(s), s * 0, 0), sums)
 
 
-def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog) -> dict:
+def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, ahead: Ahead | None) -> dict:
     """Trains to the end, or until early stopping; returns the notes of the last checkpoint."""
-    config = run.config
-    feed = loader.open_training_feed(run.dataset, config, run.mesh)
+    feed = ahead.outline if ahead else loader.open_training_feed(run.dataset, run.config, run.mesh)
     say(f"training data: {feed.where}; {run.total_steps} steps, {run.steps_per_epoch} an epoch")
-    feed = condensed(run, feed, state)
-    check = functools.partial(_check_finite, run, feed)
+    feed, begun = condensed(run, feed, state), time.perf_counter()
+    # Whose arrays are not there yet is read row by row.
+    check = functools.partial(_check_finite, run, feed._replace(arrays=None) if ahead else feed)
     with contextlib.ExitStack() as opened:
-        validate = make_validate(run, state, opened)
+        validate = make_validate(run, opened)
         # Before, there was nothing that would have to be saved.
         received = opened.enter_context(failures.remembered_signals())
-        advance = make_advance(run, feed, int(state.step), received)
-        return _steps(run, state, notes, log, (advance, validate, check), received)
+        advance = make_advance(run, feed, int(state.step), received, *([ahead] if ahead else []))
+        return _steps(run, state, notes, log, (advance, validate, check), received, begun)
 
 
-def _steps(run, state, notes, log, functions, received) -> dict:
-    """The steps of `_loop`; `received` holds the signals that came to this process."""
-    config, step = run.config, int(state.step)
+def _steps(run, state, notes, log, functions, received, begun) -> dict:
+    """The steps of `_loop`, which began at time `begun`; `received` holds the signals that came."""
+    step, every = int(state.step), cadence.every(run)
     advance, validate, check_finite = functions
-    per_call = config.train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     observe = make_observe(run)
-    every = {
-        "log": config.log.every_steps,
-        "eval": max(1, round(config.eval.every_epochs * run.steps_per_epoch)),
-        "save": config.checkpoint.every_steps or run.total_steps,
-    }
-    every = {name: n for name, n in every.items() if n}  # 0: never
-    tokens, compiling, unwritten, stop = collections.deque(), time.perf_counter(), None, 0
+    tokens, unwritten, stop = collections.deque(), None, 0
     while step < run.total_steps and not _early(run, notes, step):
-        next_event = min(run.total_steps, *(step + n - step % n for n in every.values()))
-        count = per_call if next_event - step >= per_call else 1
+        count = cadence.count(run, step)
         state, token = advance(state, step, count)
         step += count
         tokens.append(token)
-        if compiling:
+        if begun:
             jax.block_until_ready(token)
-            say(f"first step after {time.perf_counter() - compiling:.1f} s (compilation)")
-            compiling = None
+            say(f"first step after {time.perf_counter() - begun:.1f} s (compilation)")
+            begun = None
             log.open_tensorboard()  # beside the next steps
         log.start_clock(step)
         if unwritten:  # one call late: the device is at work while the host waits for the sums

@@ -91,11 +91,14 @@ def predict_shards(
 def _preparing(engine: Engine, root: Path, value_range: tuple) -> Callable[..., _Read]:
     """Returns prepare((shard, entry)) -> _Read."""
 
+    predictor = engine.predictor
+
     def prepare(item: tuple[int, Entry]) -> _Read:
         shard, entry = item
         try:
-            pixels = decode_bytes(read(entry, root), MAX_PIXELS, value_range)
-            return _Read(shard, entry, engine.predictor.prepare(pixels))
+            content = read(entry, root)
+            pixels = decode_bytes(content, MAX_PIXELS, value_range, predictor.least_side)
+            return _Read(shard, entry, predictor.prepare(pixels))
         except Exception as error:
             return _Read(shard, entry, NOTHING, _reason(error))
 

@@ -8,7 +8,6 @@ left: what is left is averaged over patches, which noise hardly survives and a m
 import collections
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 
@@ -30,6 +29,8 @@ def group_copies(pictures: np.ndarray, hints: np.ndarray) -> np.ndarray:
     Returns:
       int [N]: the index of the group's first picture.
     """
+    from scipy.spatial import cKDTree  # which built-in pictures need not wait for
+
     count = len(pictures)
     parents = np.arange(count)
     if count < 2:

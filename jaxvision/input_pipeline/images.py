@@ -7,6 +7,8 @@ The same pixels give the same result in whatever format they are stored:
   - the picture is turned upright as its EXIF orientation says;
   - gray and palettes become RGB, and alpha is dropped.
 What cannot be understood so is refused in one line, as is a file of several frames or pages.
+
+Pillow decodes, by libjpeg-turbo what is a JPEG: benchmarks/README.md has it beside other decoders.
 """
 
 from collections.abc import Sequence
@@ -44,38 +46,48 @@ class Picture(NamedTuple):
 
 
 def decode_image(
-    path: str | Path | Cell, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
+    path: str | Path | Cell,
+    value_range: Sequence[float] = (),
+    max_pixels: int = MAX_PIXELS,
+    least_side: int = 0,
 ) -> np.ndarray:
-    """The image as uint8 [H, W, 3] RGB, as this module's head says.
+    """The image as uint8 [H, W, 3] RGB, which may be read-only, as this module's head says.
 
     Args:
       path: of a file, or a cell of one.
       value_range: `data.range`: (low, high) of values of more than 8 bits; (): as declared.
       max_pixels: larger files are refused before they are decoded.
+      least_side: pixels. A JPEG whose shorter side has at least twice as many is decoded at a half,
+        a quarter or an eighth that still has them, which takes that much less time; 0: as it is.
 
     Raises:
       UserError: '<path>: <reason>' for a file that is missing, damaged or cannot be understood.
     """
-    return read_picture(path, value_range, max_pixels).pixels
+    return read_picture(path, value_range, max_pixels, least_side).pixels
 
 
-def decode_bytes(data: bytes, max_pixels: int, value_range: Sequence[float] = ()) -> np.ndarray:
+def decode_bytes(
+    data: bytes, max_pixels: int, value_range: Sequence[float] = (), least_side: int = 0
+) -> np.ndarray:
     """A file's content as `decode_image` gives it: uint8 [H, W, 3] RGB.
 
     Raises:
       UserError: '<reason>', also for a picture of more than `max_pixels`, which its header tells.
     """
     with reasons(""):
-        return to_rgb(load(data, max_pixels), value_range)
+        return to_rgb(load(data, max_pixels, least_side), value_range)
 
 
 def read_picture(
-    path: str | Path | Cell, value_range: Sequence[float] = (), max_pixels: int = MAX_PIXELS
+    path: str | Path | Cell,
+    value_range: Sequence[float] = (),
+    max_pixels: int = MAX_PIXELS,
+    least_side: int = 0,
 ) -> Picture:
     """`decode_image`, with what else the file tells."""
     with reasons(path):
         source = path.content() if isinstance(path, Cell) else path
-        stored = load(source, max_pixels)
+        stored = load(source, max_pixels, least_side)
         deep = stored.values is not None or stored.low_bytes is not None
         return Picture(to_rgb(stored, value_range), stored.orientation, deep)
 
@@ -84,17 +96,23 @@ def decode_square(path: str | Path, size: int, value_range: Sequence[float] = ()
     """The middle square of an image, `size` pixels a side: uint8 [size, size, 3] RGB.
 
     The shorter side is brought to `size`, so nothing is distorted. A JPEG at least twice as large
-    is decoded at a half, a quarter or an eighth, which takes that much less time.
+    is decoded at a half, a quarter or an eighth: see `decode_image`.
 
     Raises:
       UserError: '<path>: <reason>' as decode_image.
     """
     with reasons(path):
-        image = Image.fromarray(to_rgb(load(path, MAX_PIXELS, (size, size)), value_range))
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
+        return middle_square(to_rgb(load(path, MAX_PIXELS, size), value_range), size)
+
+
+def middle_square(picture: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> its middle square, `size` pixels a side: uint8 [size, size, 3]."""
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
+    square = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, box)
+    return np.asarray(square)
 
 
 def to_rgb(stored: Stored, value_range: Sequence[float]) -> np.ndarray:
@@ -114,7 +132,8 @@ def to_rgb(stored: Stored, value_range: Sequence[float]) -> np.ndarray:
     image = stored.image
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about the direct way
-    high = np.array(image.convert("RGB"))
+    # Of what Pillow gives as bytes, no copy: it costs as much as a third of decoding a JPEG.
+    high = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     if stored.low_bytes is None:
         return high
     if not value_range and stored.declared is None and stored.bits >= 16:

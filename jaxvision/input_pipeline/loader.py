@@ -19,12 +19,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxvision import hosts
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import pixels, resident
-from jaxvision.input_pipeline.composite import Resident
+from jaxvision.input_pipeline.composite import Composite, Resident
 from jaxvision.input_pipeline.dataset import Dataset, Split, training_split
+from jaxvision.input_pipeline.filling import Filling
 from jaxvision.input_pipeline.streaming import host_batches
-from jaxvision.sharding import own_rows, shard_batch, shard_own_rows, to_host
+from jaxvision.sharding import own_rows, replicated, shard_batch, shard_own_rows, to_host
 
 DEVICE_BATCHES_AHEAD = 2  # transfers that overlap with the step
 
@@ -75,18 +77,59 @@ def open_feed(dataset: Dataset, name: str, config: ConfigDict, mesh: Mesh) -> Fe
     return _open(dataset, dataset.splits[name], name, config, mesh)
 
 
-def open_training_feed(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed:
-    """Feeds what is trained on: `training_split`, as `open_feed` would."""
+def open_training_feed(
+    dataset: Dataset, config: ConfigDict, mesh: Mesh, filling: Filling | None = None
+) -> Feed:
+    """Feeds what is trained on: `training_split`, as `open_feed` would.
+
+    Of an `outlined` feed, `filling` is filled on the way.
+    """
     name = "training" if dataset.training else "train"
-    return _open(dataset, training_split(dataset), name, config, mesh)
+    return _open(dataset, training_split(dataset), name, config, mesh, filling)
 
 
-def _open(dataset: Dataset, split: Split, name: str, config: ConfigDict, mesh: Mesh) -> Feed:
+def outlined(dataset: Dataset, config: ConfigDict, mesh: Mesh) -> Feed | None:
+    """What `open_training_feed` will give, with shapes for arrays; no more than a row is decoded.
+
+    None where it streams, is split over devices or processes, or has rows that are made of others.
+    """
+    split = training_split(dataset)
+    axes = resident.find_split(config, dataset, mesh)
+    if axes != resident.WHOLE or isinstance(split.read, Composite) or hosts.count() > 1:
+        return None
+    shapes = {
+        name: jax.ShapeDtypeStruct(
+            (len(split.names), *array.shape), array.dtype, sharding=replicated(mesh)
+        )
+        for name, array in split.read(0).items()
+    }
+    where = resident.describe(config, dataset, mesh)
+    take = resident.make_take(mesh, axes)
+    return Feed(split, shapes, config.data.workers, mesh, axes, take, where)
+
+
+def first_asked(seed: int, batch_size: int, start: int, split: Split) -> list[int]:
+    """Every row of a split once, in the order in which training after step `start` asks for it."""
+    size = len(split.names)
+    batches = -(-size // batch_size)
+    asked = train_rows(start, batches, batch_size, seed, size, split.weights).ravel()
+    asked = np.concatenate([asked, np.arange(size)])  # some rows come again before others do
+    return asked[np.sort(np.unique(asked, return_index=True)[1])].tolist()
+
+
+def _open(
+    dataset: Dataset,
+    split: Split,
+    name: str,
+    config: ConfigDict,
+    mesh: Mesh,
+    filling: Filling | None = None,
+) -> Feed:
     axes = resident.find_split(config, dataset, mesh)
     where = resident.describe(config, dataset, mesh)
     if axes is None:
         return Feed(split, None, config.data.workers, mesh, where=where)
-    arrays = resident.resident(split, f"{dataset.fingerprint}_{name}", mesh, axes)
+    arrays = resident.resident(split, f"{dataset.fingerprint}_{name}", mesh, axes, filling)
     take = resident.make_take(mesh, axes)
     return Feed(split, arrays, config.data.workers, mesh, axes, take, where)
 

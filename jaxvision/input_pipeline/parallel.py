@@ -3,9 +3,10 @@
 import collections
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 QUIET_SECONDS = 2.0  # shorter work shows nothing
@@ -48,6 +49,35 @@ def in_threads(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """What function(*arguments) gives or raises, once it does; the program's end does not wait."""
+    future = Future()
+
+    def run():
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def in_background(items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    """Yields `items`, which one thread makes, `ahead` of them before they are asked for."""
+    iterator, end = iter(items), object()
+    pool = ThreadPoolExecutor(1)
+    waiting = collections.deque(pool.submit(next, iterator, end) for _ in range(ahead))
+    try:
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, iterator, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if hasattr(iterator, "close"):  # a generator, which then closes what it has opened
+            iterator.close()
 
 
 def counted(results: Iterable[Any], label: str, total: int) -> Iterator[Any]:

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from jaxvision import cache
 from jaxvision.input_pipeline.composite import Composite, Resident, take_rows
 from jaxvision.input_pipeline.dataset import Dataset, Split, fingerprint
+from jaxvision.input_pipeline.filling import Filling
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 from jaxvision.sharding import put, replicated
 
@@ -66,7 +67,9 @@ def describe(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> str:
     )
 
 
-def resident(split: Split, key: str, mesh: Mesh, axes: tuple[str, ...]) -> Any:
+def resident(
+    split: Split, key: str, mesh: Mesh, axes: tuple[str, ...], filling: Filling | None = None
+) -> Any:
     """The arrays of a split on the devices, for `make_take` of the same axes.
 
     Args:
@@ -74,12 +77,13 @@ def resident(split: Split, key: str, mesh: Mesh, axes: tuple[str, ...]) -> Any:
       key: of the decoded cache.
       mesh: the devices.
       axes: as of `find_split`.
+      filling: as of `decoded`, of data that lie whole on each device.
     """
     if isinstance(split.read, Composite):
         pool = resident(split.read.pool, key, mesh, axes)
         return Resident(pool, *put((split.read.parts, split.read.columns), replicated(mesh)))
     if not axes:
-        return put(decoded(split, key), replicated(mesh))
+        return put(decoded(split, key, filling=filling), replicated(mesh))
     rows = _held(mesh, axes, len(split.names))
     return place(decoded(split, key, rows), mesh, axes, len(split.names), rows.start)
 
@@ -181,13 +185,16 @@ def gib(dataset: Dataset) -> float:
     return sum(sizes) / 2**30
 
 
-def decoded(split: Split, key: str, part: range | None = None) -> dict[str, np.ndarray]:
+def decoded(
+    split: Split, key: str, part: range | None = None, filling: Filling | None = None
+) -> dict[str, np.ndarray]:
     """The rows of a split, decoded once and kept on disk: {name: [N, ...]}, memory mapped.
 
     Args:
       split: is read.
       key: of the data; names and shapes are added to it.
       part: the rows that are wanted; None: all.
+      filling: sees all rows as they come, and says in which order.
     """
     first = split.read(0)
     names = split.names if part is None else [split.names[row] for row in part]
@@ -199,10 +206,14 @@ def decoded(split: Split, key: str, part: range | None = None) -> dict[str, np.n
     if all(array is not None for array in kept.values()):
         return kept
     rows = range(count) if part is None else part
+    rows, filling = (filling.order, filling) if filling else (rows, Filling(range(count)))
     arrays = {name: np.empty(*shape) for name, shape in shapes.items()}
-    for i, row in enumerate(threaded(split.read, rows, "decoding images", cpu_threads())):
+    filling.begin(arrays)
+    read = threaded(split.read, rows, "decoding images", cpu_threads())
+    for i, row in zip(filling.order, read, strict=True):
         for name, array in row.items():
             arrays[name][i] = array
+        filling.add(i)
     written = [
         cache.keep(path, arrays[name].nbytes, functools.partial(_write_array, arrays[name]))
         for name, path in paths.items()

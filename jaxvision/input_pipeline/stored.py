@@ -73,15 +73,13 @@ def _reason(error: Exception) -> str:
     return "damaged: " + " ".join(f"{error or type(error).__name__}".split())
 
 
-def load(
-    source: str | Path | bytes, max_pixels: int, reduced: tuple[int, int] | None = None
-) -> Stored:
+def load(source: str | Path | bytes, max_pixels: int, least_side: int = 0) -> Stored:
     """Decodes a file or its content.
 
     Args:
       source: a path, or the content.
       max_pixels: checked from the header, before anything is decoded.
-      reduced: a JPEG may be decoded at a fraction of its size, but at least at this (W, H).
+      least_side: of a JPEG that is decoded at a fraction of its size, pixels; 0: it is not.
 
     Raises:
       FileError: another kind of file, too large, or of several frames or pages.
@@ -104,8 +102,8 @@ def load(
             image.seek(page.index)
         raw_mode = _raw_mode(image)  # before EXIF is read: of a PNG, that decodes it
         orientation = page.orientation if page else _orientation(image)
-        if reduced:
-            image.draft(None, reduced)
+        if least_side:
+            image.draft(None, (least_side, least_side))
         bits = _significant_bits(source) if image.format == "PNG" else 16
         _load_upright(image)
         low = None

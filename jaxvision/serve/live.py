@@ -170,9 +170,8 @@ class _Camera:
         with Share() as share:
             share.take(service.places, 1)
             share.take(service.pixels, pictures.pixels_of(frame.data, limit))
-            picture = await service.in_thread(
-                pictures.decode, frame.data, limit, self.model.value_range
-            )
+            options = limit, self.model.value_range, self.model.engine.predictor.least_side
+            picture = await service.in_thread(pictures.decode, frame.data, *options)
             prediction = await service.predict(self.model, picture)
             if self.smooth:
                 seconds = frame.time - self.last if self.last else 0.0

@@ -88,14 +88,18 @@ def check_pixels(height: int, width: int, limit: int) -> None:
         )
 
 
-def decode(data: bytes, limit: int, value_range: tuple[float, ...] = ()) -> np.ndarray:
-    """The picture, uint8 [H, W, 3]; `value_range` is the model's data.range.
+def decode(
+    data: bytes, limit: int, value_range: tuple[float, ...] = (), least_side: int = 0
+) -> np.ndarray:
+    """The picture, uint8 [H, W, 3].
+
+    `value_range` is the model's data.range, `least_side` its predictor's.
 
     Raises:
       Refused: it is damaged, or of a kind that is not read (422).
     """
     try:
-        return decode_bytes(data, limit, value_range)
+        return decode_bytes(data, limit, value_range, least_side)
     except UserError as error:
         raise Refused(422, f"the picture cannot be read: {error}") from None
 

@@ -78,11 +78,11 @@ async def _one(service: Service, request: Request, data: bytes, kind: str, array
     limit = service.limits.pixels
     count = pictures.pixels_of(data, limit)
     request.share.take(service.pixels, count)
+    options = limit, request.model.value_range, request.model.engine.predictor.least_side
     if len(data) <= SMALL_BYTES and count <= SMALL_BYTES:
-        picture = pictures.decode(data, limit, request.model.value_range)
+        picture = pictures.decode(data, *options)
     else:
-        decoded = functools.partial(pictures.decode, data, limit, request.model.value_range)
-        picture = await service.in_thread(decoded)
+        picture = await service.in_thread(functools.partial(pictures.decode, data, *options))
     prediction = await service.predict(request.model, picture)
     predictor = request.model.engine.predictor
     answer = functools.partial(answers.one, predictor, picture, prediction, kind, arrays)

@@ -23,7 +23,13 @@ from jaxvision.task import Task
 from jaxvision.tasks import find_system, find_task
 from jaxvision.trained import trained_variables
 from jaxvision.training import memory, optimizers
-from jaxvision.training.train_state import TrainState, create_state, eval_variables, merge_params
+from jaxvision.training.train_state import (
+    Beginning,
+    TrainState,
+    eval_variables,
+    merge_params,
+    trace_state,
+)
 
 ONLY_STAGES = ("segmentation", "perception")  # tasks that not every classifier is an encoder for
 
@@ -103,31 +109,49 @@ def _batches(config: ConfigDict) -> dict[str, int]:
     return {name: size // hosts.count() for name, size in sizes.items()}
 
 
-def initial_state(run: Run, optimizer: Any) -> TrainState:
+def begin(run: Run, optimizer: Any) -> Beginning:
+    """The beginning of a run, for `start`.
+
+    Raises:
+      UserError: the model cannot fit into memory.
+    """
+    config, row = run.config, training_split(run.dataset).read(0)
+    size = _batches(config)["batch_size"]
+    batch = {name: np.stack([array] * size) for name, array in row.items()}
+    beginning = trace_state(
+        run.task.model, optimizer, batch, config.seed, config.train.ema_decay, replicated(run.mesh)
+    )
+    memory.refuse_model(sum(a.size for a in jax.tree.leaves(beginning.init.out_info)))
+    return beginning
+
+
+def initial_state(run: Run, optimizer: Any, beginning: Beginning | None = None) -> TrainState:
     """The state before step 1, on the devices.
 
     Pretrained weights, and those of `init_from`, are loaded unless a checkpoint is there to take
     their place: a resumed run needs neither the network nor the file.
 
+    Args:
+      run: the run.
+      optimizer: its optax transformation.
+      beginning: of `begin`, where that is there already.
+
     Raises:
-      UserError: the weights cannot be fetched or read, or do not fit.
+      UserError: the weights cannot be fetched or read, or do not fit; as `begin`.
     """
-    model = run.task.model
-    row = training_split(run.dataset).read(0)
-    batch = {
-        name: np.stack([array] * _batches(run.config)["batch_size"]) for name, array in row.items()
-    }
-    key = jax.random.key(run.config.seed)
-    init = jax.jit(model.init).trace(key, batch)
-    memory.refuse_model(sum(a.size for a in jax.tree.leaves(init.out_info)))
-    variables = init.lower().compile()(key, batch)
+    model, beginning = run.task.model, beginning or begin(run, optimizer)
+    variables = beginning.init.lower().compile(_init_options())(*beginning.arguments)
     if hosts.from_first(run.checkpoints.newest) is None:
         variables = model.load_weights(variables)
         if run.config.init_from:
             variables = _init_from(run, variables)
         variables = of_first(variables)
-    state = create_state(model, optimizer, variables, batch, run.config.train.ema_decay)
-    return put(state, replicated(run.mesh))
+    return put(beginning.create(variables), replicated(run.mesh))
+
+
+def _init_options() -> dict[str, int]:
+    """Of a program that runs once: on a CPU LLVM compiles it in half the time, to the same bits."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
 def _init_from(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
@@ -163,13 +187,17 @@ def make_optimizer(run: Run) -> Any:
     return optimizers.make_optimizer(run.config, run.total_steps)
 
 
-def start(run: Run) -> tuple[TrainState, dict[str, Any]]:
+def start(run: Run, beginning: Beginning) -> tuple[TrainState, dict[str, Any]]:
     """The newest checkpoint's state and notes, or those of a fresh run.
+
+    Args:
+      run: the run.
+      beginning: its.
 
     Raises:
       UserError: no such metric; weights that cannot be had; a checkpoint of another run.
     """
-    state = initial_state(run, make_optimizer(run))
+    state = initial_state(run, make_optimizer(run), beginning)
     _check_best_metric(run, eval_variables(state, run.config.train.ema_decay))
     newest_first = hosts.from_first(run.checkpoints.steps)[::-1]
     if not newest_first:

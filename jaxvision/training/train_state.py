@@ -1,13 +1,14 @@
 """The state of a run and the pure functions that advance it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Sharding
 
 from jaxvision.task import Model
 
@@ -81,6 +82,41 @@ def create_state(
         sums=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums),
         bad_step=jnp.full((), -1, jnp.int32),
     )
+
+
+class Beginning(NamedTuple):
+    """What makes the state before the first step: traced, not compiled.
+
+    Attributes:
+      init: of the model's variables.
+      arguments: of `init`.
+      create: (variables) -> the state.
+      shapes: the state's, as it will lie on the devices.
+    """
+
+    init: Any
+    arguments: tuple[jax.Array, Any]
+    create: Callable[[Any], TrainState]
+    shapes: TrainState
+
+
+def trace_state(
+    model: Model, optimizer: Any, batch: Any, seed: int, ema_decay: float, sharding: Sharding
+) -> Beginning:
+    """The beginning of a run.
+
+    Args:
+      model, optimizer, batch, ema_decay: as of `create_state`.
+      seed: of the variables.
+      sharding: of the state.
+    """
+    key = jax.random.key(seed)
+    init = jax.jit(model.init).trace(key, batch)
+    # One program: by itself each kind of array would be one to compile.
+    create = jax.jit(lambda variables: create_state(model, optimizer, variables, batch, ema_decay))
+    shapes = jax.eval_shape(create, init.out_info)
+    shapes = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), shapes)
+    return Beginning(init, (key, batch), create, shapes)
 
 
 def _averaged(params: Any, extra: Any) -> dict[str, Any]:

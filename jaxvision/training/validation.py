@@ -28,26 +28,33 @@ def condensed(run: Run, feed: loader.Feed, state: TrainState) -> loader.Feed:
     return loader.condensed(feed, lambda batch: condense(variables, batch), run.config.batch_size)
 
 
-def make_validate(run: Run, state: TrainState, opened: contextlib.ExitStack) -> Callable:
+def make_validate(run: Run, opened: contextlib.ExitStack) -> Callable:
     """Returns validate(state, step, notes, log) -> (notes, score), on the validation split.
 
-    What it keeps from one validation to the next is closed with `opened`.
+    The split is read for the first validation: no step need wait for it. What is kept from one
+    validation to the next is closed with `opened`.
     """
     if "val" not in run.dataset.splits:
         return lambda state, step, notes, log: (notes, None)
     config, report = run.config, run.task.report
-    feed = loader.open_feed(run.dataset, "val", config, run.mesh)
-    rows = evaluate.figure_rows(feed, config.eval.figure_rows) if hosts.first() else {}
-    feed = condensed(run, feed, state)
-    size = evaluate.batch_size(config)
-    rounds = opened.enter_context(contextlib.closing(loader.EvalRounds(feed, size)))
+    size, kept = evaluate.batch_size(config), []
+
+    def open_split(state):
+        feed = loader.open_feed(run.dataset, "val", config, run.mesh)
+        rows = evaluate.figure_rows(feed, config.eval.figure_rows) if hosts.first() else {}
+        feed = condensed(run, feed, state)
+        rounds = opened.enter_context(contextlib.closing(loader.EvalRounds(feed, size)))
+        return feed, rows, rounds
 
     def validate(state, step, notes, log):
+        if not kept:
+            kept.extend(open_split(state))
+        feed, rows, rounds = kept
         variables = eval_variables(state, config.train.ema_decay)
         measured = evaluate.measure(run.metrics, variables, feed, size, config.seed, rounds)
-        return hosts.from_first(lambda: judge(local(variables), measured, step, notes, log))
+        return hosts.from_first(lambda: judge(local(variables), measured, step, notes, log, rows))
 
-    def judge(variables, measured, step, notes, log):
+    def judge(variables, measured, step, notes, log, rows):
         fitted = report.fit(measured)
         values = report.metrics(measured, fitted)
         notes, score = _note_score(config, {**notes, "fitted": fitted}, values, step)

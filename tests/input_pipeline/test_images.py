@@ -88,6 +88,25 @@ def test_exif_orientation_is_applied(tmp_path):
     assert (images.decode_image(path) == np.rot90(COLOUR, -1)).all()
 
 
+@pytest.mark.parametrize(
+    "least, shape",
+    [(0, (640, 400)), (201, (640, 400)), (200, (320, 200)), (99, (160, 100)), (9, (80, 50))],
+)
+def test_a_jpeg_is_decoded_at_the_fraction_that_keeps_the_least_side(tmp_path, least, shape):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(COLOUR).resize((640, 400), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    decoded = images.decode_image(tmp_path / "a.jpg", least_side=least)
+    content = (tmp_path / "a.jpg").read_bytes()
+    np.testing.assert_array_equal(images.decode_bytes(content, 10**6, (), least), decoded)
+    assert decoded.shape == (*shape, 3)  # upright
+    whole = np.asarray(picture.rotate(-90, expand=True).resize(shape[::-1], Image.Resampling.BOX))
+    assert np.abs(decoded.astype(int) - whole).mean() < 2
+    Image.fromarray(whole).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.decode_image(tmp_path / "a.png", least_side=9), whole)
+
+
 def test_damaged_exif_is_no_error(tmp_path):
     path = saved(tmp_path / "a.jpg", COLOUR, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     warnings.simplefilter("ignore")

@@ -82,17 +82,17 @@ class Face(NamedTuple):
     yaw: float
     slim: float
 
-    def at(self, u: float, v: float) -> tuple[float, float]:
-        """Pixels of a point (u across, v down), in halves of the height from the middle."""
-        reach = math.sqrt(max(1 - min(u * u, 1), 0))
-        u = u * math.sqrt(1 - 0.5 * self.yaw**2) + 0.35 * self.yaw * reach
-        u, v = self.slim * self.size * u, self.size * v
-        sine, cosine = math.sin(self.tilt), math.cos(self.tilt)
-        return self.x + cosine * u - sine * v, self.y + sine * u + cosine * v
-
     def trace(self, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        """`at` of every point."""
-        return [self.at(u, v) for u, v in points]
+        """Pixels of points (u across, v down), in halves of the height from the middle."""
+        x, y, size, tilt, yaw, slim = self
+        narrow, slide, wide = math.sqrt(1 - 0.5 * yaw**2), 0.35 * yaw, slim * size
+        sine, cosine = math.sin(tilt), math.cos(tilt)
+        pixels = []
+        for u, v in points:
+            reach = math.sqrt(1 - u * u) if -1 < u < 1 else 0.0
+            u, v = wide * (u * narrow + slide * reach), size * v
+            pixels.append((x + cosine * u - sine * v, y + sine * u + cosine * v))
+        return pixels
 
 
 def load(config: Any) -> Dataset:
@@ -242,12 +242,15 @@ def _mouth(draw, rng, face, expression, skin, hair):
 def _light(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Brighter to one side, in some colour; a little out of focus, with noise."""
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.6)))
-    pixels = np.asarray(picture, np.float32)
+    pixels = np.asarray(picture).astype(np.float32)
     angle = rng.uniform(0, math.tau)
     at = np.linspace(-1, 1, CANVAS, dtype=np.float32)
     slope = math.cos(angle) * at[None, :] + math.sin(angle) * at[:, None]
     strength = rng.uniform(0, 0.4) * slope[..., None]
     tint = np.array([rng.uniform(0.88, 1.12) for _ in range(3)], np.float32)
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 9), pixels.shape)
-    pixels = pixels * (rng.uniform(0.6, 1.15) + strength) * tint + noise
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    # In place: most of a second thousand pictures' time went into memory that comes and goes.
+    pixels *= rng.uniform(0.6, 1.15) + strength
+    pixels *= tint
+    noise += pixels
+    return Image.fromarray(noise.clip(0, 255, out=noise).astype(np.uint8))

@@ -182,4 +182,4 @@ def load(config) -> Dataset:
             splits[split] = Split(names, read, count)
     source = "built-in synthetic rodents (no data.path given)"
     key = fingerprint(["synthetic rodents", VERSION, seed, size, *counts.values()])
-    return Dataset(source, splits, (), make_info(KEYPOINTS, splits, config.data), key)
+    return Dataset(source, splits, (), make_info(KEYPOINTS, splits, config.data, key), key)

@@ -36,7 +36,8 @@ def write(
     locations = np.array(record["locations"], np.float32)
     view = figures.View(arrays["image"], locations, steps, describe(record))
     written = {"picture": str(output / f"{path.stem}_glimpses.png")}
-    Image.fromarray(figures.glimpse_rows([view], retina)).save(written["picture"])
+    drawn = Image.fromarray(figures.glimpse_rows([view], retina))
+    drawn.save(written["picture"], compress_level=1)  # of 0 to 9: one to look at, and soon
     if film:
         written["film"] = str(output / f"{path.stem}.{film}")
         write_film = gif.write_gif if film == "gif" else films.write_film

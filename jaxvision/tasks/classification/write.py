@@ -9,9 +9,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from jaxvision.input_pipeline.parallel import cpu_threads, in_background, in_threads
 from jaxvision.input_pipeline.video import read_video, until_cut
 from jaxvision.task import Prediction
 from jaxvision.visualize.film import write_film
+
+AHEAD = 2  # frames that are decoded, or looked for faces in by a thread, before they are needed
 
 
 def write(
@@ -67,15 +70,21 @@ def stream(
     every = max(1, round(options.every_seconds * fps))
     record, faces, problems = {"file": str(path), "fps": fps}, [], []
 
-    def chosen() -> Iterator[tuple[Any, np.ndarray]]:
+    def chosen() -> Iterator[tuple[int, np.ndarray]]:
         for number, pixels in enumerate(until_cut(frames, problems)):
             record.update(width=pixels.shape[1], height=pixels.shape[0], frames=number + 1)
             if number % every == 0:
-                prepared = prepare(pixels)
-                yield (number, pixels, prepared.context), prepared.inputs
+                yield number, pixels
+
+    def prepared(frame: tuple[int, np.ndarray]) -> tuple[Any, np.ndarray]:
+        inputs, context = prepare(frame[1])
+        return (*frame, context), inputs
 
     def marked() -> Iterator[np.ndarray]:
-        for (number, pixels, context), outputs in apply(chosen()):
+        decoded = in_background(chosen(), AHEAD)  # and faces are looked for in several threads
+        for (number, pixels, context), outputs in apply(
+            in_threads(prepared, decoded, cpu_threads(), AHEAD)
+        ):
             frame_faces = regions(decode(outputs, context, fitted).record)
             place = {"frame": number, "time": round(number / fps, 3)}
             faces.extend({**place, **face} for face in frame_faces)

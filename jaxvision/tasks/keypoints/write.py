@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxvision.errors import UserError
+from jaxvision.input_pipeline.parallel import cpu_threads, in_background, in_threads
 from jaxvision.input_pipeline.video import require_av
 from jaxvision.task import Prediction
 from jaxvision.tasks.keypoints import figures, films, follow, poses, smoothing, tracks
@@ -17,6 +18,8 @@ from jaxvision.tasks.keypoints.films import Film
 from jaxvision.tasks.keypoints.poses import Setup
 from jaxvision.tasks.keypoints.tracks import Tracks
 from jaxvision.visualize.film import write_film
+
+AHEAD = 2  # frames that are decoded, or a thread has drawn, before they are needed
 
 
 def write_picture(
@@ -26,7 +29,8 @@ def write_picture(
     target = Path(output) / f"{Path(path).stem}.png"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(render(picture, prediction)).save(target)
+        # To look at: half as long as with the usual effort of 6, and a third larger.
+        Image.fromarray(render(picture, prediction)).save(target, compress_level=1)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     return {"picture": str(target)}
@@ -118,6 +122,7 @@ def film_poses(
         ((frame if keep_frames else None, view), follow.see(frame, view, setup)[None])
         for frame, view in follow.windows(film, setup)
     )
+    inputs = in_background(inputs, AHEAD)  # beside the network, drawing and encoding
 
     def located():
         for (frame, view), outputs in apply(inputs):
@@ -144,10 +149,16 @@ def pose_frames(items: Iterable, setup: Setup) -> Iterator[np.ndarray]:
       items: of `film_poses`.
     """
     trace = collections.deque(maxlen=figures.TRACE)
-    for frame, points, confidence in items:
-        one = poses.make_tracks(setup, points[None], confidence[None])
-        picture = figures.draw_frame(frame, points, one.degrees[0], confidence)
-        if setup.angles:
-            trace.append(one.degrees[0, 0])
-            picture = figures.film_frame(picture, trace)
-        yield picture
+
+    def traced():
+        for frame, points, confidence in items:
+            degrees = poses.make_tracks(setup, points[None], confidence[None]).degrees[0]
+            trace.extend(degrees[:1])
+            yield frame, points, degrees, confidence, tuple(trace)
+
+    def draw(item):
+        *pose, past = item
+        picture = figures.draw_frame(*pose)
+        return figures.film_frame(picture, past) if setup.angles else picture
+
+    return in_threads(draw, traced(), cpu_threads(), AHEAD)

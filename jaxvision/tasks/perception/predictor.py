@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import score_scale
-from jaxvision.input_pipeline.images import EXTENSIONS
+from jaxvision.input_pipeline.images import EXTENSIONS, middle_square
 from jaxvision.input_pipeline.score_scale import Scale
 from jaxvision.task import Prediction, Predictor, Prepared
 from jaxvision.tasks.perception import write
@@ -35,6 +34,7 @@ def make(options: ConfigDict, info: dict[str, Any]) -> Predictor:
         describe=describe,
         write=functools.partial(write.write, options, render),
         extensions=EXTENSIONS,
+        least_side=info["image_size"],  # as of the photos in training
         collect=functools.partial(write.collect, scale, options),
         meaning=_meaning(info["image_size"], scale.attributes),
         columns={name: float for name in _row(dict.fromkeys(scale.attributes), {})},
@@ -63,12 +63,7 @@ def check(options: ConfigDict) -> None:
 
 def prepare(size: int, photo: np.ndarray) -> Prepared:
     """The middle square of a photo, `size` pixels a side: uint8 [1, size, size, 3]."""
-    height, width = photo.shape[:2]
-    short = min(height, width)
-    left, top = (width - short) / 2, (height - short) / 2
-    box = (left, top, left + short, top + short)
-    square = Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC, box)
-    return Prepared(np.asarray(square)[None], None)
+    return Prepared(middle_square(photo, size)[None], None)
 
 
 def decode(

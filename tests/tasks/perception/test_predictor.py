@@ -59,6 +59,17 @@ def test_the_square_is_that_of_training(tmp_path):
         np.testing.assert_array_equal(inputs[0], decode_square(tmp_path / name, 48))
 
 
+def test_large_jpegs_are_read_reduced_as_in_training(tmp_path):
+    path, answer = tmp_path / "large.jpg", make_predictor()
+    Image.fromarray(photo(3, 4)).resize((500, 390), Image.Resampling.BICUBIC).save(path)
+    reduced = decode_image(path, least_side=answer.least_side)
+    assert reduced.shape == (49, 63, 3)  # an eighth
+    inputs = answer.prepare(reduced).inputs
+    np.testing.assert_array_equal(inputs[0], decode_square(path, 48))
+    whole = answer.prepare(decode_image(path)).inputs.astype(int)
+    assert 0 < abs(inputs - whole).mean() < 3
+
+
 def test_gray_photos_stay_gray():
     gray = np.repeat(photo(90, 120)[:, :, :1], 3, axis=2)
     inputs = make_predictor().prepare(gray).inputs[0]

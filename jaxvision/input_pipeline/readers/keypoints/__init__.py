@@ -64,14 +64,13 @@ def load(config) -> Dataset:
         for split in assigned
         for i in assigned[split]
     ]
+    key = fingerprint(["keypoints 2", options.color, options.animal, *labelled.keypoints, *parts])
     return Dataset(
         source=f"{path} ({method}; {how_grouped})",
         splits=splits,
         notes=[*notes, *dropped],
-        info=make_info(labelled.keypoints, splits, options),
-        fingerprint=fingerprint(
-            ["keypoints 2", options.color, options.animal, *labelled.keypoints, *parts]
-        ),
+        info=make_info(labelled.keypoints, splits, options, key),
+        fingerprint=key,
     )
 
 
@@ -251,8 +250,27 @@ def _cut(groups: Sequence, shares: dict[str, float], options) -> dict:
     }
 
 
-def make_info(keypoints: Sequence[str], splits: dict[str, Split], options) -> dict:
-    """What the model depends on, and what the baselines learned from the training split."""
+def make_info(keypoints: Sequence[str], splits: dict[str, Split], options, key: str) -> dict:
+    """What the model depends on, and what the baselines learned from the training split.
+
+    It is kept in the cache: for it many pictures must be read.
+
+    Args:
+      keypoints: their names.
+      splits: the data.
+      options: config.data.
+      key: the data set's fingerprint.
+    """
+    parts = [key, cache.code_version(), options.animal, options.crop_size]
+    store = cache.cache_dir() / "checked" / f"info_{fingerprint(parts)}.json"
+    info = cache.read_json(store)
+    if info is None:
+        info = _find_info(keypoints, splits, options)
+        cache.keep_json(store, info)
+    return info
+
+
+def _find_info(keypoints: Sequence[str], splits: dict[str, Split], options) -> dict:
     split = splits.get("train") or next(iter(splits.values()))
     count = len(split.names)
     chosen = np.linspace(0, count - 1, min(count, BASELINE_ROWS)).astype(int)
