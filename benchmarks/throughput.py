@@ -25,7 +25,7 @@ from benchmarks.timing import (
     peak_rss_gib,
     write_result,
 )
-from jaxvision import workdir
+from jaxvision import large_pages, workdir
 from jaxvision.training.run import Run, initial_state, make_optimizer
 from jaxvision.training.train_state import TrainState
 
@@ -162,5 +162,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+    large_pages.start_again()  # as main.py does
     define_flags()
     app.run(main)

@@ -75,6 +75,7 @@ def _default():
         contrast=0.2,
         saturation=0.0,
         erase=0.0,  # probability of noise over a rectangle
+        webcam=0.0,  # probability of dark, side light, blur, JPEG or a turn, of any strength
         mixup=0.0,  # alpha of the Beta distribution; 0: none
         cutmix=0.0,
     )
@@ -109,6 +110,9 @@ def _default():
     config.optimizer.weight_decay = 1e-3
     config.optimizer.warmup_steps = 100
     config.eval.views = ""  # flip | ten_crop: also judge the mean over several views of each image
+    # True: --mode=evaluate also judges each picture dark, lit from a side, blurred, compressed and
+    # turned, at three strengths, and tells errors by blur and size.
+    config.eval.corruptions = False
     config.eval.batch_size = 256
     config.eval.figure_rows = 12
     config.checkpoint.best_metric = "accuracy"

@@ -42,6 +42,9 @@ def get_config():
         scale=0.15,  # larger or smaller by a factor of up to 1 + scale
         brightness=0.2,
         contrast=0.2,
+        wall=0.0,  # probability of a dark wall behind the animal, along a side or two
+        occlusion=0.0,  # probability of a patch, dark or of the picture itself, somewhere before it
+        blur=0.0,  # of motion or focus, standard deviation, at most, pixels
     )
 
     config.model.name = "heatmap"  # heatmap | coordinate

@@ -1,6 +1,6 @@
 """Evaluation of a split: in the training loop, and on its own (`--mode=evaluate`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from jaxvision.errors import UserError
 from jaxvision.exported.folder import is_exported
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.dataset import Dataset, Split
-from jaxvision.sharding import local, make_mesh, to_host
-from jaxvision.task import Measured, Report
+from jaxvision.sharding import local, make_mesh, shard_batch, to_host
+from jaxvision.task import Measured, Report, Under
 from jaxvision.tasks import find_system
 from jaxvision.training import memory
 
@@ -33,7 +33,7 @@ def measure(
     feed: loader.Feed,
     size: int,
     seed: int,
-    rounds: loader.EvalRounds | None = None,
+    rounds: Iterable[Any] | None = None,
 ) -> Measured:
     """A model's metrics over every row of a split, each once.
 
@@ -43,7 +43,7 @@ def measure(
       feed: the split.
       size: rows a batch.
       seed: random numbers depend on it and the batch's place alone.
-      rounds: of this feed and size, where it is measured again and again.
+      rounds: its batches of that size, where they are not `loader.eval_batches`.
 
     Returns:
       float64 or int64 sums, and rows in the split's order.
@@ -142,6 +142,39 @@ def judge_split(config: ConfigDict, engine: Engine, judge: Judge, split: str) ->
     return Judged(dataset, feed, measured, judge.report.metrics(measured, engine.fitted))
 
 
+def judge_under(config: ConfigDict, judge: Judge, feed: loader.Feed) -> dict[Any, Under]:
+    """What a split shows under each of the report's conditions; {} where there are none."""
+    conditions, size = judge.report.conditions, batch_size(config)
+    if not conditions:
+        return {}
+    say(f"judging them under {len(conditions)} conditions too")
+    rows = _spread(len(feed.split.names), config.eval.figure_rows)
+    sample, under = _as_batch(feed, rows, size), {}
+    for name, change in conditions.items():
+        rounds = _changed(change, feed, size)
+        measured = measure(judge.metrics, judge.variables, feed, size, config.seed, rounds)
+        shown = to_host(feed.mesh, change(*sample)) if len(rows) else {}
+        under[name] = Under(measured, rows, {n: a[: len(rows)] for n, a in shown.items()})
+    return under
+
+
+def _as_batch(feed: loader.Feed, rows: np.ndarray, size: int) -> tuple[Any, Any]:
+    """A few rows, again and again until they fill a batch: no program is compiled for so few."""
+    if not len(rows):
+        return {}, rows
+    again = np.resize(np.arange(len(rows), dtype=np.int32), size)
+    few = loader.host_rows(feed, rows)
+    batch = {name: array[again] for name, array in few.items()}
+    return shard_batch(feed.mesh, (batch, rows.astype(np.int32)[again]))
+
+
+def _changed(change: Callable, feed: loader.Feed, size: int) -> Iterator[Any]:
+    """Each batch of a split as a condition changes it."""
+    for i, batch in enumerate(loader.eval_batches(feed, size)):
+        rows = np.arange(i * size, (i + 1) * size, dtype=np.int32)
+        yield change(batch, shard_batch(feed.mesh, rows))
+
+
 def evaluate_workdir(
     config: ConfigDict,
     workdir: str,
@@ -175,16 +208,18 @@ def evaluate_workdir(
     hosts.check_same("model", model.digest, workdir, "give a --workdir that all hosts share")
     judge = make_judge(config, model)
     judged = judge_split(config, model, judge, split)
+    under = judge_under(config, judge, judged.feed)
     if hosts.first():
-        _write(config, workdir, split, output, model, judge, judged)
+        _write(config, workdir, split, output, model, judge, judged, under)
     hosts.wait()
 
 
-def _write(config, workdir, split, output, model, judge, judged) -> None:
+def _write(config, workdir, split, output, model, judge, judged, under) -> None:
     """Prints and writes what `evaluate_workdir` found."""
     report, fitted = judge.report, model.fitted
     dataset, feed, measured, values = judged
-    tables = report.tables(measured, fitted)
+    compared, drawn = report.compare(measured, under, feed.split) if under else ({}, {})
+    tables = {**report.tables(measured, fitted), **compared}
     data = logs.about_data(dataset, config, read_config(workdir))
     result = logs.Evaluation(split, model.step, feed.split.examples, data, values, tables)
     logs.say_evaluation(result, report.headline)
@@ -194,7 +229,7 @@ def _write(config, workdir, split, output, model, judge, judged) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         logs.write_evaluation(folder, result)
-        for name, image in {**figures, **report.figures(measured, fitted)}.items():
+        for name, image in {**figures, **report.figures(measured, fitted), **drawn}.items():
             logs.save_figure(folder, f"{split}_{name}", model.step, image)
     except OSError as error:
         say(f"not written: evaluation.json and figures, as {folder}: {error.strerror or error}")
@@ -211,8 +246,12 @@ def figure_rows(feed: loader.Feed, count: int) -> dict[str, np.ndarray]:
     """`count` rows of a split, spread over it, always the same: host arrays; {} for 0."""
     if not count:
         return {}
-    size = len(feed.split.names)
-    return loader.host_rows(feed, np.linspace(0, size - 1, min(count, size)).astype(int))
+    return loader.host_rows(feed, _spread(len(feed.split.names), count))
+
+
+def _spread(size: int, count: int) -> np.ndarray:
+    """`count` of `size` rows, or all."""
+    return np.linspace(0, size - 1, min(count, size)).astype(int)
 
 
 class _Merged(NamedTuple):
@@ -231,4 +270,6 @@ class _Merged(NamedTuple):
 def _merged(dataset: Dataset) -> Split:
     splits = tuple(dataset.splits.values())
     names = [name for split in splits for name in split.names]
-    return Split(names, _Merged(splits), sum(split.examples for split in splits))
+    sizes = tuple(size for split in splits for size in split.sizes)
+    sizes = sizes if len(sizes) == len(names) else ()
+    return Split(names, _Merged(splits), sum(split.examples for split in splits), b"", sizes)

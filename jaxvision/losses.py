@@ -51,6 +51,33 @@ def class_cross_entropy(logits, labels, smoothing=0.0, focal_gamma=0.0):
     return loss * jnp.maximum(-jnp.expm1(own), 1e-6) ** focal_gamma
 
 
+def class_dice(probabilities, labels, weights, smooth=1.0):
+    """1 - Dice coefficient as in `soft_dice`, the mean over classes.
+
+    Args:
+      probabilities: float [..., K].
+      labels: of the same shape, one-hot.
+      weights: float [...], >= 0.
+    """
+    overlap, predicted, true = _class_sums(probabilities, labels, weights)
+    return (1 - (2 * overlap + smooth) / (predicted + true + smooth)).mean()
+
+
+def class_focal_tversky(probabilities, labels, weights, alpha, gamma, smooth=1.0):
+    """`focal_tversky` of each class against the others, the mean over classes; as `class_dice`."""
+    hits, predicted, true = _class_sums(probabilities, labels, weights)
+    missed, false = true - hits, predicted - hits
+    index = (hits + smooth) / (hits + alpha * missed + (1 - alpha) * false + smooth)
+    return (jnp.maximum(1 - index, 1e-6) ** gamma).mean()
+
+
+def _class_sums(probabilities, labels, weights):
+    """Of each class the sum of what is both, of the probability and of the label: [K] each."""
+    axes = tuple(range(weights.ndim))
+    probabilities, labels = probabilities * weights[..., None], labels * weights[..., None]
+    return (probabilities * labels).sum(axes), probabilities.sum(axes), labels.sum(axes)
+
+
 def focal_tversky(logits, labels, weights, alpha, gamma, smooth=1.0):
     """(1 - Tversky index) ** gamma (Abraham and Khan 2018, arXiv 1810.07842).
 

@@ -47,6 +47,20 @@ class Measured(NamedTuple):
     rows: dict[str, Any]
 
 
+class Under(NamedTuple):
+    """What evaluation saw of a whole split under one of `Report.conditions`.
+
+    Attributes:
+      measured: of the split.
+      rows: int [n], a few rows, spread over it; the same for every condition.
+      shown: {name: array [n, ...]}, those rows as the condition changed them.
+    """
+
+    measured: Measured
+    rows: np.ndarray
+    shown: dict[str, np.ndarray]
+
+
 class Model(NamedTuple):
     """What is trained and exported.
 
@@ -99,6 +113,11 @@ class Report(NamedTuple):
         predictions, say); drawn under that name when training ends.
       adapt: (dataset) -> dataset. Data, also other than the model was trained on, as the model
         needs it: labels in its order, say. Raises UserError where the data does not fit.
+      conditions: {name: (batch, rows) -> batch}: what `--mode=evaluate` also judges a split under,
+        each picture changed (darkened, say); `rows`, int32 [B], tells where each stands in the
+        split. Called outside jit.
+      compare: (measured, {name: Under}, split) -> (tables, figures), as `tables` and `figures`: how
+        the split as it is and under each condition compare. Called where there are conditions.
       finish: (apply, dataset, output, fitted) -> None. Once, when training has ended, with the best
         checkpoint: writes what is neither a figure nor a number (a film of the test split) into the
         folder `output`. `apply` as for `Predictor.stream`.
@@ -114,6 +133,8 @@ class Report(NamedTuple):
     tables: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     highlights: Callable[..., dict[str, Any]] = lambda measured, fitted: {}
     adapt: Callable[..., Any] = lambda dataset: dataset
+    conditions: Mapping[Any, Callable] = MappingProxyType({})
+    compare: Callable[..., tuple] = lambda measured, under, split: ({}, {})
     finish: Callable[..., None] = lambda apply, dataset, output, fitted: None
 
 
@@ -177,6 +198,7 @@ class Predictor(NamedTuple):
         [type] for a list or {name: type} for a struct.
       row: (prediction, path or None) -> {column: value}; what is left out is null. `path` is of the
         picture's own file, where it has one.
+      palettes: {name of an array whose values are numbers of classes: their colours, uint8 [K, 3]}.
     """
 
     prepare: Callable[[np.ndarray], Prepared]
@@ -194,6 +216,7 @@ class Predictor(NamedTuple):
     smoothers: Mapping[str, Callable[[float], Callable]] = MappingProxyType({})
     columns: Mapping[str, Any] = MappingProxyType({"record": str})
     row: Callable[..., dict[str, Any]] = _record_row
+    palettes: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Task(NamedTuple):

@@ -190,6 +190,10 @@ TOGETHER = [
     ("perception", {"data.folds": 1}, "two at least"),
     ("perception", {"data.attributes": ("safe", "safe")}, "names one of them twice"),
     ("rat", {"heading.head": ("nose", "nose")}, "names one of them twice"),
+    ("unet", {"data.classes": ("sky", "sky")}, "names one of them twice"),
+    ("unet", {"data.classes": ("sky", "")}, "none empty"),
+    ("unet", {"data.class_colors": ("#ffffff",)}, "has 1 colours and data.classes 0 names"),
+    ("unet:classes", {"data.class_colors": ("red",)}, "'red' is no colour: write it as '#ff8000'"),
     ("ram", {"model.patches": 16, "model.scale": 16}, "the last patch would be"),
     ("perception", {"data.fractions.test": 0.9}, "data.fractions add up to"),
 ]
@@ -198,7 +202,9 @@ TOGETHER = [
 @pytest.mark.parametrize(("name", "changes", "words"), TOGETHER)
 def test_fields_that_contradict_each_other(call, tmp_path, name, changes, words):
     arguments = [f"--config.{field}={value}" for field, value in changes.items()]
-    refused(call(f"--workdir={tmp_path / 'w'}", f"--config=configs/{name}.py", *arguments), words)
+    file, colon, variant = name.partition(":")
+    source = f"--config=configs/{file}.py{colon}{variant}"
+    refused(call(f"--workdir={tmp_path / 'w'}", source, *arguments), words)
     assert not (tmp_path / "w").exists()
 
 

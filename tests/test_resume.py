@@ -17,7 +17,7 @@ from jaxvision import train
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.sharding import make_mesh, replicated
 from tests.tiny_ram import ram_config
-from tests.tiny_systems import fer_config
+from tests.tiny_systems import fer_config, rat_config
 
 ROOT = Path(__file__).parents[1]
 TIMES = ("images_per_second",)
@@ -30,11 +30,13 @@ SHORT = {
     "eval__figure_rows": 0,
     "log__every_steps": 2,
 }
+HINDERED = {"augment__wall": 0.5, "augment__occlusion": 0.5, "augment__blur": 1.0}
 RUNS = {
     "plateau": lambda: fer_config(**SHORT, optimizer__schedule="plateau"),
     "streaming": lambda: fer_config(**SHORT, data__resident="false", data__workers=1),
     "fused": lambda: fer_config(**SHORT, train__steps_per_call=2),
     "ram": lambda: ram_config(**SHORT),
+    "points": lambda: rat_config(**SHORT, **HINDERED),
 }
 # The process ends at once, while what it saves last is under way: it may be there or not.
 KILLED = """

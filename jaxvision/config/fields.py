@@ -153,7 +153,10 @@ SEGMENTATION = {
     **_JITTER,
     "data.reader": Field("reader", "what reads the data", choices=("aerial",)),
     "data.crop_size": whole("side of the random training crop; 0: the whole tile", 0, 2**16),
-    "data.classes": several(text("the kind of outlines to find; (): there is one kind"), 0, 1),
+    "data.classes": several(
+        text("the kind of outlines to find, or the names of several classes of masks")
+    ),
+    "data.class_colors": several(text("of masks in colour, one a class, as '#ff8000'")),
     "data.class_property": text("of GeoJSON's features, that names their class"),
     "augment.zoom": number("by a factor of up to 1 + zoom", 0.0, 10.0),
     "augment.flip": yes("mirror at random"),
@@ -193,6 +196,7 @@ CLASSIFICATION = {
     "augment.shift": _share("of the side"),
     "augment.saturation": _share("at most, of 1"),
     "augment.erase": _share("probability of noise over a rectangle"),
+    "augment.webcam": _share("probability of what a webcam does to a picture"),
     "augment.mixup": number("alpha of the Beta distribution; 0: none", 0.0, 1e3),
     "augment.cutmix": number("alpha of the Beta distribution; 0: none", 0.0, 1e3),
     "model.attention": several(text("a kind of models/attention.py, or '', after each stage")),
@@ -208,6 +212,7 @@ CLASSIFICATION = {
         "against rare classes being passed over", "none", "sqrt", "balanced"
     ),
     "eval.views": choice("also judge the mean over views", "", "flip", "ten_crop"),
+    "eval.corruptions": yes("--mode=evaluate also judges pictures as a webcam spoils them"),
     "predict.faces": choice("look for faces", "auto", "always", "never"),
     "predict.detector": path("YuNet's onnx; '': Haar cascade"),
     "predict.margin": number("added to each side of a face, as a share of it", 0.0, 10.0),
@@ -272,6 +277,9 @@ KEYPOINTS = {
     "augment.label_noise": number("of a point, pixels", 0.0, 2**16),
     "augment.rotation": number("at most, degrees", 0.0, 180.0),
     "augment.scale": number("by a factor of up to 1 + scale", 0.0, 10.0),
+    "augment.wall": _share("probability of a dark wall behind the animal"),
+    "augment.occlusion": _share("probability of a patch before it"),
+    "augment.blur": number("standard deviation at most, pixels", 0.0, 16.0),
     "model.name": choice("the network", "heatmap", "coordinate"),
     "model.widths": several(whole("channels", 1, 2**14), 1, 2, 3, 4, 5, 6, 7, 8),
     "loss.heatmap": number("weight of the heatmap's cross-entropy"),

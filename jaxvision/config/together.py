@@ -1,5 +1,6 @@
 """Fields that are fine alone and not together, as far as the config alone can tell."""
 
+import re
 from typing import Any
 
 from jaxvision.errors import UserError
@@ -8,12 +9,15 @@ from jaxvision.errors import UserError
 REWARDS = {"classifier": ("correct",), "decoder": ("final_error", "error_drop")}
 # Of these no value may come twice.
 UNIQUE = (
+    "data.classes",
+    "data.class_colors",
     "data.attributes",
     "data.test_cities",
     "heading.base",
     "heading.neck",
     "heading.head",
 )
+MOST_CLASSES = 254  # of a mask of bytes, one of which is what does not count
 WIDEST_GLIMPSE = 2**14  # pixels
 
 
@@ -50,6 +54,20 @@ def _segmentation(given: dict[str, Any]) -> None:
     tile, overlap = given["predict.tile"], given["predict.overlap"]
     if overlap >= tile:
         raise UserError(f"predict.overlap={overlap} is not below predict.tile={tile}: lower it")
+    classes, colours = given["data.classes"], given["data.class_colors"]
+    if len(classes) > MOST_CLASSES or "" in classes:
+        raise UserError(
+            f"data.classes={classes!r} cannot be: give at most {MOST_CLASSES} names, none empty"
+        )
+    wrong = [text for text in colours if not re.fullmatch("#[0-9a-fA-F]{6}", text)]
+    if wrong:
+        raise UserError(f"data.class_colors: {wrong[0]!r} is no colour: write it as '#ff8000'")
+    if colours and (len(classes) < 2 or len(colours) - len(classes) not in (0, 1)):
+        raise UserError(
+            f"data.class_colors has {len(colours)} colours and data.classes {len(classes)} names: "
+            "give one a class, of at least two, and at the end possibly one more, of what does not "
+            "count"
+        )
 
 
 def _classification(given: dict[str, Any]) -> None:

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxvision import cache
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import images, masks, parallel, pixels
+from jaxvision.input_pipeline import class_masks, images, masks, parallel, pixels
 from jaxvision.input_pipeline.cells import Cell
+from jaxvision.input_pipeline.class_masks import Coding
 from jaxvision.input_pipeline.dataset import fingerprint
 
 BAD_FRACTION = 0.01  # more unusable examples than this fail the run
@@ -29,6 +30,7 @@ class Checked(NamedTuple):
       orientation: EXIF's, by which it was turned.
       deep: a picture of more than 8 bits.
       empty: a mask without any object.
+      present: of a mask of several classes, the numbers that it holds.
     """
 
     height: int
@@ -38,10 +40,13 @@ class Checked(NamedTuple):
     orientation: int = 1
     deep: bool = False
     empty: bool = False
+    present: tuple[int, ...] = ()
 
 
 def check_files(
-    files: Sequence[tuple[str | Cell, str]], root: str | Path, value_range: Sequence[float] = ()
+    files: Sequence[tuple[str | Cell, str | Coding]],
+    root: str | Path,
+    value_range: Sequence[float] = (),
 ) -> list[Checked]:
     """Decodes every file once, in threads, and keeps the outcome for the next start.
 
@@ -50,7 +55,8 @@ def check_files(
     disk) and there are few.
 
     Args:
-      files: (path, kind) with kind 'image' or 'mask'; in place of a path, a cell of a file.
+      files: (path, kind) with kind 'image', 'mask' or the coding of a mask of several classes; in
+        place of a path, a cell of a file.
       root: names the data set; its outcomes are in cache_dir()/checked/<hash of root>.json.
       value_range: `data.range`, of the images.
 
@@ -79,7 +85,7 @@ def check_files(
     return [fresh[i] if i in fresh else known[key] for i, key in enumerate(keys)]
 
 
-def _key(path: str | Cell, kind: str, value_range: Sequence[float]) -> str:
+def _key(path: str | Cell, kind: str | Coding, value_range: Sequence[float]) -> str:
     """Everything that an outcome depends on; '' where the file cannot be read."""
     try:
         stat = os.stat(path)
@@ -94,11 +100,9 @@ def _key(path: str | Cell, kind: str, value_range: Sequence[float]) -> str:
     return f"{cache.code_version()} {kind} {stated} {state} {path}"
 
 
-def _check(path: str | Cell, kind: str, value_range: Sequence[float]) -> Checked:
+def _check(path: str | Cell, kind: str | Coding, value_range: Sequence[float]) -> Checked:
     try:
-        outcome = (
-            masks.read_mask(path) if kind == "mask" else images.read_picture(path, value_range)
-        )
+        outcome = _read(path, kind, value_range)
     except UserError as error:
         return Checked(0, 0, "", str(error).removeprefix(f"{path}: "))
     decoded = outcome.pixels
@@ -112,8 +116,15 @@ def _check(path: str | Cell, kind: str, value_range: Sequence[float]) -> Checked
         "",
         outcome.orientation,
         kind == "image" and outcome.deep,
-        kind == "mask" and not decoded.any(),
+        kind != "image" and not decoded.any(),
+        class_masks.present(decoded) if isinstance(kind, Coding) else (),
     )
+
+
+def _read(path: str | Cell, kind: str | Coding, value_range: Sequence[float]) -> Any:
+    if kind == "image":
+        return images.read_picture(path, value_range)
+    return masks.read_mask(path) if kind == "mask" else class_masks.read_mask(path, kind)
 
 
 def range_notes(checked: Sequence[Checked], value_range: Sequence[float]) -> list[str]:

@@ -74,7 +74,8 @@ def _checked(rows, problems, classes, notes, path, config) -> Dataset:
             reason = outcome.error or f"its class {label!r} is none of train's"
             problems.append(f"{name}: {reason}" if label else f"{name}: it has no label")
         else:
-            examples.append(labelled.Example(name, source, label, split, outcome.digest))
+            size = min(outcome.height, outcome.width)
+            examples.append(labelled.Example(name, source, label, split, outcome.digest, size))
     notes = [*notes, *checks.skip_problems(problems, total, str(path))]
     notes += checks.range_notes(outcomes, value_range)
     return labelled.make_dataset(examples, classes, notes, str(path), config)

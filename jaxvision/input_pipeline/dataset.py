@@ -25,12 +25,14 @@ class Split(NamedTuple):
       examples: how many distinct examples (files) the rows come from.
       weights: how often training draws each row, relative to the others: float32 [rows] as bytes
         (which can be hashed, and are passed on to processes, as they are); b'': all alike.
+      sizes: the shorter side of the picture that each row was made of, pixels; (): not known.
     """
 
     names: Sequence[str]
     read: Callable[[int], dict[str, np.ndarray]]
     examples: int
     weights: bytes = b""
+    sizes: tuple[int, ...] = ()
 
 
 class Dataset(NamedTuple):

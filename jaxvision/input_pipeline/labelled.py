@@ -22,15 +22,27 @@ from jaxvision.input_pipeline.dataset import (
 FRACTIONS = {"test": 0.1, "val": 0.1, "train": 0.8}
 
 
+class Cut(NamedTuple):
+    """A part of a picture file: from left to right and top to bottom, pixels, the last not in."""
+
+    path: str
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
 class Example(NamedTuple):
     """An image that was decoded once and found good.
 
     Attributes:
       name: unique, for messages and figures.
-      source: a path, a cell of a parquet file, or uint8 [H, W] or [H, W, 3] pixels.
+      source: a path, a cell of a parquet file, a part of a picture, or uint8 [H, W] or [H, W, 3]
+        pixels.
       label: its class.
       split: 'train', 'val' or 'test'; '' where the data does not tell.
       digest: a hash of the pixels.
+      size: its shorter side, pixels.
     """
 
     name: str
@@ -38,6 +50,7 @@ class Example(NamedTuple):
     label: str
     split: str
     digest: str
+    size: int
 
 
 def make_dataset(
@@ -76,7 +89,8 @@ def make_dataset(
         weights = b""
         if split == "train" and config.data.balanced:
             weights = (1.0 / counts[labels[split]]).astype(np.float32).tobytes()
-        readable[split] = Split([e.name for e in members], reader, len(members), weights)
+        names, sizes = [e.name for e in members], tuple(e.size for e in members)
+        readable[split] = Split(names, reader, len(members), weights, sizes)
     return Dataset(
         source=f"{where} ({method})",
         splits=readable,
@@ -106,6 +120,9 @@ class Reader(NamedTuple):
         source = self.sources[row]
         if isinstance(source, np.ndarray):
             pixels = source
+        elif isinstance(source, Cut):
+            whole = images.decode_image(source.path, self.value_range)
+            pixels = whole[source.top : source.bottom, source.left : source.right]
         else:
             pixels = images.decode_image(source, self.value_range)
         return {
@@ -221,6 +238,7 @@ def check_images(
         if outcome.error:
             problems.append(f"{name}: {outcome.error}")
         else:
-            examples.append(Example(name, str(path), label, split, outcome.digest))
+            size = min(outcome.height, outcome.width)
+            examples.append(Example(name, str(path), label, split, outcome.digest, size))
     notes = checks.skip_problems(problems, len(files), str(root))
     return examples, notes + checks.range_notes(checked, value_range)

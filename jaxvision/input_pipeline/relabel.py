@@ -1,4 +1,4 @@
-"""Labels of other data than a model was trained on, in the model's order: names decide."""
+"""Labels and masks of other data than a model was trained on, in its order: names decide."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,12 +20,34 @@ class _Relabelled(NamedTuple):
         return {**example, "label": np.asarray(self.numbers[example["label"]], np.int32)}
 
 
+class _Repainted(NamedTuple):
+    """Reads rows with the classes of their masks in another order; other values stay; picklable."""
+
+    read: Any
+    numbers: tuple[int, ...]
+
+    def __call__(self, row: int) -> dict[str, np.ndarray]:
+        example = self.read(row)
+        table = np.arange(256, dtype=np.uint8)
+        table[: len(self.numbers)] = self.numbers
+        return {**example, "mask": table[example["mask"]]}
+
+
 def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """The data set with its labels as numbers of `classes`; it may have some of them only.
 
     Raises:
       UserError: it has a class that is not among them.
     """
+    return _match(dataset, classes, _Relabelled)
+
+
+def match_masks(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """As `match_classes`, for masks of classes."""
+    return _match(dataset, classes, _Repainted)
+
+
+def _match(dataset: Dataset, classes: Sequence[str], reader: Any) -> Dataset:
     theirs = dataset.info["classes"]
     unknown = [name for name in theirs if name not in classes]
     if unknown:
@@ -37,7 +59,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         return dataset
     numbers = tuple(list(classes).index(name) for name in theirs)
     splits = {
-        name: split._replace(read=_Relabelled(split.read, numbers))
+        name: split._replace(read=reader(split.read, numbers))
         for name, split in dataset.splits.items()
     }
     missing = [name for name in classes if name not in theirs]

@@ -90,10 +90,11 @@ def _example(config: Any, name: str, image: np.ndarray, label: str, split: str) 
         )
     digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
+    size = min(image.shape[:2])
     image = image[..., 0] if image.shape[2] == 1 else image
     square = labelled.to_square(image, config.data.image_size, config.data.channels)
     square = square[..., 0] if config.data.channels == 1 else square
-    return labelled.Example(name, square, label, split, digest.hexdigest())
+    return labelled.Example(name, square, label, split, digest.hexdigest(), size)
 
 
 def _refuse_size(config: Any, count: int) -> None:

@@ -1,6 +1,7 @@
 """What a run writes: metrics.jsonl, TensorBoard, figures; the only file that imports clu."""
 
 import contextlib
+import csv
 import json
 import math
 import os
@@ -228,7 +229,9 @@ def say_evaluation(result: Evaluation, headline: Sequence[str]) -> None:
 
 
 def write_evaluation(workdir: str | Path, result: Evaluation) -> None:
-    """Writes evaluation.json; an earlier one goes to evaluations/<split>_<step>_<number>.json.
+    """Writes evaluation.json and each table as tables/<split>_<name>.csv.
+
+    An earlier evaluation.json goes to evaluations/<split>_<step>_<number>.json.
 
     Raises:
       OSError: the workdir cannot be written.
@@ -242,6 +245,17 @@ def write_evaluation(workdir: str | Path, result: Evaluation) -> None:
         if earlier != json.loads(json.dumps(record)):
             _keep(earlier, path.with_name("evaluations"))
     write_json(path, record)
+    for name, rows in result.tables.items():
+        if rows:
+            _write_csv(path.with_name("tables") / f"{result.split}_{name}.csv", rows)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, {column: None for row in rows for column in row})
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _keep(record: dict[str, Any], folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxvision.models.conv import conv_general_dilated
@@ -14,17 +15,19 @@ STRIDE = 32  # of the encoder's deepest stage
 
 
 class UNet(nn.Module):
-    """Images [B, H, W, 3] in [0, 255] to logits float32 [B, H, W], of any size.
+    """Images [B, H, W, 3] in [0, 255] to logits float32 [B, H, W] or [B, H, W, K], of any size.
 
     Attributes:
       encoder: images -> {stride: features} for strides 2, 4, 8, 16 and 32.
       widths: channels of the up-blocks at strides 16, 8, 4 and 2, and at full resolution.
+      classes: K; 0: one logit a pixel, of what is to be found.
       bn_momentum: of the decoder's batch norm.
       dtype: of the compute; parameters are float32.
     """
 
     encoder: nn.Module
     widths: Sequence[int] = (64, 48, 32, 16, 8)
+    classes: int = 0
     bn_momentum: float = 0.9
     dtype: Any = jnp.float32
 
@@ -45,8 +48,9 @@ class UNet(nn.Module):
         # The photo itself is the skip of full resolution: outlines are as sharp as its pixels.
         x = jnp.concatenate([upsample(x), pixels], axis=-1)
         x = self._conv_block(x, self.widths[4], train, "up1")  # [B, H, W, C]
-        x = nn.Conv(1, (1, 1), dtype=self.dtype, name="head")(x)
-        return x[:, :height, :width, 0].astype(jnp.float32)
+        x = nn.Conv(self.classes or 1, (1, 1), dtype=self.dtype, name="head")(x)
+        inside = np.s_[:, :height, :width] if self.classes else np.s_[:, :height, :width, 0]
+        return x[inside].astype(jnp.float32)
 
     def _conv_block(self, x, channels, train, name):
         conv = functools.partial(

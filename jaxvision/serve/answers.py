@@ -28,14 +28,18 @@ def to_json(value: Any) -> bytes:
 
 
 def published(prediction: Prediction) -> bytes:
-    """{"prediction": [H][W] of 0 and 1} where there is a mask, else {"prediction": the record}."""
+    """{"prediction": [H][W] of 0 and 1, or of classes' numbers} where there is a mask, else
+    {"prediction": the record}.
+    """
     if "mask" in prediction.arrays:
         return b'{"prediction":' + mask_json(prediction.arrays["mask"]) + b"}"
     return to_json({"prediction": prediction.record})
 
 
 def mask_json(mask: np.ndarray) -> bytes:
-    """bool [H, W] as JSON, [[0,1,...],...]; written as bytes, not number by number."""
+    """bool or uint8 [H, W] as JSON, [[0,1,...],...]; written as bytes, not number by number."""
+    if mask.dtype != bool and mask.max() > 9:
+        return to_json(np.ascontiguousarray(mask))
     height, width = mask.shape
     text = np.full((height, 2 * width + 2), ord(","), np.uint8)
     text[:, 0] = ord("[")
@@ -44,11 +48,12 @@ def mask_json(mask: np.ndarray) -> bytes:
     return b"[" + text.tobytes()[:-1] + b"]"
 
 
-def png(array: np.ndarray) -> bytes:
+def png(array: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     """A picture of an array: bool or float in [0, 1] as gray, uint8 as it is.
 
     Args:
       array: [H, W], [H, W, 1 or 3], or [T, H, W, 1 or 3], which is stacked from top to bottom.
+      palette: colours of the values of uint8 [H, W]: uint8 [K, 3].
     """
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
@@ -59,8 +64,16 @@ def png(array: np.ndarray) -> bytes:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     memory = io.BytesIO()
-    Image.fromarray(array).save(memory, "PNG", compress_level=1)
+    image = Image.fromarray(array)
+    if palette is not None:
+        image.putpalette(palette.tobytes())
+    image.save(memory, "PNG", compress_level=1)
     return memory.getvalue()
+
+
+def array_png(predictor: Predictor, name: str, array: np.ndarray) -> bytes:
+    """A picture of an array of a prediction."""
+    return png(array, predictor.palettes.get(name))
 
 
 def kinds(predictor: Predictor) -> list[str]:
@@ -76,9 +89,10 @@ def record_of(
     if predictor.geojson:
         record["geojson"] = predictor.geojson(prediction, georeference)
     if arrays:
+        pngs = {n: array_png(predictor, n, array) for n, array in prediction.arrays.items()}
         record["arrays"] = {
-            name: "data:image/png;base64," + base64.b64encode(png(array)).decode()
-            for name, array in prediction.arrays.items()
+            name: "data:image/png;base64," + base64.b64encode(data).decode()
+            for name, data in pngs.items()
         }
     return record
 
@@ -108,6 +122,6 @@ def one(
     if kind == "geojson" and predictor.geojson:
         return Answer(to_json(predictor.geojson(prediction, georeference)), GEOJSON)
     if kind in prediction.arrays:
-        return Answer(png(prediction.arrays[kind]), PNG)
+        return Answer(array_png(predictor, kind, prediction.arrays[kind]), PNG)
     known = ", ".join([*kinds(predictor), *prediction.arrays])
     raise Refused(400, f"as={kind[:40]!r} is no answer of this model: use one of {known}")

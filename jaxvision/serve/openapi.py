@@ -96,11 +96,12 @@ def _operations(service: Any) -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _inference(service: Any) -> dict[str, Any]:
     picture = {"type": "array", "items": {"type": "array", "items": PIXEL}}
-    mask = {"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}}
+    mask = {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}}
     answer = _object(prediction={"oneOf": [mask, {"type": "object"}]})
     return {
         "operationId": "inference",
-        "summary": "A picture as JSON: a mask [H][W] of 0 and 1, or the record of other tasks",
+        "summary": "A picture as JSON: a mask [H][W] of 0 and 1 or of the numbers of "
+        "classes, or the record of other tasks",
         "description": f"At most {service.limits.json} bytes and {service.limits.pixels} pixels.",
         "requestBody": {"required": True, **_json(_object(image=picture))},
         "responses": _responses(_json(answer)),

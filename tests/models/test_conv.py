@@ -61,6 +61,22 @@ def test_equals_lax_with_gradients(geometry, depthwise):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("held, at_once", [(1, 1), (2, 2), (4, 3), (9, 6)])  # of 6 images
+@pytest.mark.parametrize("filters", [2, 6])  # the gradient's or the image's windows are laid out
+def test_weight_gradients_of_several_images_at_once(held, at_once, filters, monkeypatch):
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(6, 5, 4, 3)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(3, 3, 3, filters)), jnp.float32)
+    size = 5 * 4 * min(3, filters) * 9 * 4  # bytes of an image's windows
+    monkeypatch.setattr(conv, "CACHE", held * size)
+    assert conv._images_at_once(6, size) == at_once
+    kwargs = {"window_strides": (1, 1), "padding": "SAME", "precision": lax.Precision.HIGHEST}
+    ours = with_gradients(conv.conv_general_dilated, x, w, **kwargs)
+    expected = with_gradients(lax.conv_general_dilated, x, w, **kwargs)
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("preferred", [None, jnp.float32])
 def test_bfloat16_keeps_the_result_type(depthwise, preferred):

@@ -113,6 +113,23 @@ WORDS = {
 }
 
 
+def land(height, width):
+    """An answer of several classes."""
+    shares = {"background": 0.65, "building": 0.1, "<i>water</i>": 0.25}
+    return {"width": width, "height": height, "shares": shares}
+
+
+def land_outlines(prediction, place):
+    features = outlines(prediction, place)["features"] * 2
+    named = [
+        {**feature, "properties": {"class": name, "fill": fill}}
+        for feature, name, fill in zip(
+            features, ("building", "<i>water</i>"), ("#ff3c00", "#0096ff"), strict=True
+        )
+    ]
+    return {"type": "FeatureCollection", "features": named}
+
+
 @pytest.fixture(scope="module")
 def fake():
     return Fake()
@@ -124,6 +141,9 @@ def running(fake):
         Model(task, None, "", engine_of(fake, task, record, **fields))
         for task, (record, fields) in ANSWERS.items()
     ]
+    engine = engine_of(fake, "segmentation", land, geojson=land_outlines)
+    engine = engine._replace(info={"classes": list(land(1, 1)["shares"])})
+    served.append(Model("land", None, "", engine))
     with Running(*served) as running:
         yield running
 
@@ -191,6 +211,22 @@ def test_footprints_have_a_slider_and_downloads(browser, running):
         with page.expect_download() as download:
             page.get_by_text("Mask (PNG)").click()
         assert Image.open(download.value.path()).size == (90, 60)
+
+
+def test_classes_of_masks_are_told_in_words_and_colours(browser, running):
+    with opened(browser, f"{running.address}/models/land/") as page:
+        assert page.inner_text("#about") == "Finds building, <i>water</i> in aerial photos"
+        drop(page, "photo.jpg", photo())
+        page.wait_for_selector("#answers article")
+        told = "2 footprints, <i>water</i> 25\u00a0%, building 10\u00a0% of the picture"
+        assert page.inner_text("#answers .big") == told
+        names = page.locator("#answers .bars dt").all_inner_texts()
+        assert names == ["background", "<i>water</i>", "building"]
+        swatches = page.locator("#answers .bars .swatch")
+        colours = [
+            swatches.nth(i).evaluate("e => getComputedStyle(e).backgroundColor") for i in range(2)
+        ]
+        assert colours == ["rgb(0, 150, 255)", "rgb(255, 60, 0)"]
 
 
 def test_glimpses_are_shown_one_after_the_other(browser, running):

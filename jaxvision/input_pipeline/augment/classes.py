@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.input_pipeline.augment.photos import colour_jitter
+from jaxvision.input_pipeline.augment.sampling import bilinear
 
 
 def affine(key, image, side, rotate, zoom, shift, flip):
@@ -40,27 +41,6 @@ def affine(key, image, side, rotate, zoom, shift, flip):
     ys = cosine * rows - sine * columns + centre[0]
     xs = sine * rows + cosine * columns + centre[1]
     return bilinear(image, ys, xs)
-
-
-def bilinear(image, ys, xs):
-    """image [H, W, C] at rows ys and columns xs, float [h, w], pixels: float32 [h, w, C].
-
-    The centre of the first pixel is at 0; beyond the border the nearest pixel counts.
-    """
-    height, width, channels = image.shape
-    ys, xs = jnp.clip(ys, 0, height - 1), jnp.clip(xs, 0, width - 1)
-    top, left = jnp.floor(ys), jnp.floor(xs)
-    dy, dx = (ys - top)[..., None], (xs - left)[..., None]
-    top, left = top.astype(jnp.int32), left.astype(jnp.int32)
-    bottom, right = jnp.minimum(top + 1, height - 1), jnp.minimum(left + 1, width - 1)
-    flat = image.reshape(-1, channels).astype(jnp.float32)
-
-    def pixel(y, x):
-        return jnp.take(flat, y * width + x, axis=0)  # [h, w, C]
-
-    above = pixel(top, left) * (1 - dx) + pixel(top, right) * dx
-    below = pixel(bottom, left) * (1 - dx) + pixel(bottom, right) * dx
-    return above * (1 - dy) + below * dy
 
 
 def tone_jitter(key, image, brightness, contrast, saturation):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxvision.input_pipeline.augment.sampling import bilinear
+
 
 class Motion(NamedTuple):
     """Where things go: out = linear @ in + offset, in pixels.
@@ -72,26 +74,14 @@ def move_image(image, motion: Motion):
     Returns:
       float32 [H, W, C], bilinear between pixels.
     """
-    height, width, channels = image.shape
+    height, width, _ = image.shape
     (a, b), (c, d) = motion.linear
     inverse = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
     ys, xs = jnp.mgrid[:height, :width].astype(jnp.float32)
     x, y = xs - motion.offset[0], ys - motion.offset[1]
     # Written out: a matrix product might round to bfloat16 on some devices.
     x, y = inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y
-    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)  # [H, W]
-    left, top = jnp.floor(x), jnp.floor(y)
-    right_share, below_share = (x - left)[..., None], (y - top)[..., None]
-    left, top = left.astype(jnp.int32), top.astype(jnp.int32)
-    right, below = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
-    pixels = jnp.asarray(image, jnp.float32).reshape(height * width, channels)
-
-    def at(row, column):
-        return pixels.at[row * width + column].get(mode="promise_in_bounds")  # [H, W, C]
-
-    upper = at(top, left) + right_share * (at(top, right) - at(top, left))
-    lower = at(below, left) + right_share * (at(below, right) - at(below, left))
-    return upper + below_share * (lower - upper)
+    return bilinear(image, y, x)
 
 
 def move_points(points, visible, motion: Motion, swap, height, width):

@@ -2,8 +2,8 @@
 
 A scene is a street plan (a grid, straight or bent, at any angle) with lots along the streets, seen
 straight from above at about .5 m a pixel under one sun. The mask is the visible roof: shadows are
-not building, and neither is the part of a roof that a tree crown hides. A larger image shows more
-ground, not larger houses.
+not building, and neither is the part of a roof that a tree crown hides. With names of CLASSES in
+`data.classes` it tells roadways and trees too. A larger image shows more ground, not larger houses.
 """
 
 import functools
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import SPLITS, Dataset, Split, fingerprint
 from jaxvision.input_pipeline.synthetic import aerial_lots as lots
 from jaxvision.input_pipeline.synthetic import aerial_parts as parts
@@ -22,6 +23,7 @@ from jaxvision.input_pipeline.synthetic.aerial_parts import SUPERSAMPLE, Canvas,
 
 # Part of the fingerprint: raise it with every change of what `render` returns.
 VERSION = 7
+CLASSES = ("background", "building", "road", "tree")  # that scenes have
 WALK = 7.0  # verge and walk between a roadway and the lots, pixels
 LEAVES = ((66, 84, 50), (74, 88, 56), (58, 76, 54), (88, 92, 56))
 # How common the uses of `lots.LOTS` are, by district.
@@ -116,11 +118,13 @@ def draw_streets(canvas: Canvas, streets: Streets) -> None:
     layers = ((half + WALK, verge, parts.LAWN), (half + 5, walk, parts.PAVING))
     for wide, color, grain in (*layers, (half, gray, parts.PAVING)):
         fill = parts.ink(color, grain)
-        for v in streets.rows:
-            canvas.color.polygon(streets.ribbon(u0, u1, v - wide, v + wide), fill)
+        outlines = [streets.ribbon(u0, u1, v - wide, v + wide) for v in streets.rows]
         for u in streets.columns:
-            edge = box(u - wide, v0 - 50, u + wide, v1 + 50)
-            canvas.color.polygon(streets.pose.trace(edge), fill)
+            outlines.append(streets.pose.trace(box(u - wide, v0 - 50, u + wide, v1 + 50)))
+        for outline in outlines:
+            canvas.color.polygon(outline, fill)
+            if wide == half and canvas.roadways:
+                canvas.roadways.polygon(outline, 255)
     dash = rng.choice((0, 9, 14))
     paint = parts.ink(rng.choice((lots.PAINT, lots.PAINT, (186, 160, 92))), parts.PAVING, 0.95)
     for v in streets.rows:
@@ -209,35 +213,48 @@ def finish(
     return np.clip(image, 0, 255, out=image).astype(np.uint8)
 
 
-def render(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def render(
+    seed: int, index: int, size: int, classes: tuple[str, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws one scene.
 
     Args:
-      seed, index: name the scene; the result depends on them and on `size` alone.
+      seed, index: name the scene; the image depends on them and on `size` alone.
       size: side of the image, pixels of about .5 m.
+      classes: of the mask, some of CLASSES, 'background' among them; (): the roof alone.
 
     Returns:
       image: uint8 [size, size, 3].
-      mask: uint8 [size, size], 1 where at least half of the pixel is visible roof, else 0.
+      mask: uint8 [size, size], 1 where at least half of the pixel is visible roof, else 0; or the
+        number of the class that at least half of the pixel is.
     """
     rng = random.Random(f"aerial {seed} {index} {size}")
     pixels = np.random.default_rng(rng.getrandbits(64))
     color = ground(rng, pixels, size)
     shade, mask = (Image.new("L", color.size) for _ in range(2))
     draws = (ImageDraw.Draw(layer) for layer in (color, shade, mask))
-    canvas = Canvas(rng, cast_sun(rng), size, *draws, roofs=[], trees=[])
+    more = [Image.new("L", color.size) for _ in range(2)] if classes else []
+    layers = dict(zip(("roadways", "crowns"), map(ImageDraw.Draw, more), strict=False))
+    canvas = Canvas(rng, cast_sun(rng), size, *draws, roofs=[], trees=[], **layers)
     streets = plan_streets(rng, size)
     draw_streets(canvas, streets)
     fill_lots(canvas, streets)
     roofs.draw_roofs(canvas)
     parts.draw_trees(canvas, mask, rng.choice(LEAVES))
-    roof = np.asarray(mask.reduce(SUPERSAMPLE)) >= 128
-    return finish(rng, pixels, color, shade), roof.astype(np.uint8)
+    roof, *others = (np.asarray(layer.reduce(SUPERSAMPLE)) >= 128 for layer in (mask, *more))
+    labels = roof.astype(np.uint8)
+    if classes:
+        labels[:] = classes.index("background")
+        for name, where in zip(CLASSES[1:], (roof, *others), strict=True):
+            labels[where] = classes.index(name if name in classes else "background")
+    return finish(rng, pixels, color, shade), labels
 
 
-def read_scene(i: int, *, seed: int, first: int, size: int) -> dict[str, np.ndarray]:
+def read_scene(
+    i: int, *, seed: int, first: int, size: int, classes: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
     """Row i of a split whose scenes start at index `first`."""
-    image, mask = render(seed, first + i, size)
+    image, mask = render(seed, first + i, size, classes)
     return {"image": image, "mask": mask}
 
 
@@ -246,8 +263,13 @@ def load(config) -> Dataset:
 
     Args:
       config: with `seed`, `data.image_size` (tile side, pixels) and `data.synthetic_examples`
-        (how many scenes in `train`, `val` and `test`; a split of 0 is left out).
+        (how many scenes in `train`, `val` and `test`; a split of 0 is left out), and
+        `data.classes`.
+
+    Raises:
+      UserError: `data.classes` names what scenes do not have.
     """
+    classes = _classes(config.data.get("classes", ()))
     seed, size, examples = config.seed, config.data.image_size, config.data.synthetic_examples
     counts = {split: int(examples[split]) for split in SPLITS}
     # Training scenes come last, so that more of them leave validation and test as they were.
@@ -255,10 +277,23 @@ def load(config) -> Dataset:
     splits = {}
     for split, count in counts.items():
         first = starts[split]
-        read = functools.partial(read_scene, seed=seed, first=first, size=size)
+        read = functools.partial(read_scene, seed=seed, first=first, size=size, **classes)
         names = [f"scene_{first + i:05d}" for i in range(count)]
         if count:
             splits[split] = Split(names, read, count)
     source = "built-in synthetic aerial scenes (no data.path given)"
-    key = fingerprint(["synthetic aerial", VERSION, seed, size, *counts.values()])
-    return Dataset(source, splits, (), {}, key)
+    parts = ["synthetic aerial", VERSION, seed, size, *counts.values(), *classes.values()]
+    info = {name: list(names) for name, names in classes.items()}
+    return Dataset(source, splits, (), info, fingerprint(parts))
+
+
+def _classes(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """{'classes': names} where there are several, else {}."""
+    if len(names) < 2:
+        return {}
+    if "background" not in names or not {*names} <= {*CLASSES}:
+        raise UserError(
+            f"data.classes={tuple(names)}: built-in scenes have {', '.join(CLASSES)}: name "
+            "'background' and some of the others, or set data.path to your own data"
+        )
+    return {"classes": tuple(names)}

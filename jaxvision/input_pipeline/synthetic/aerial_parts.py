@@ -51,6 +51,8 @@ class Canvas(NamedTuple):
     mask: ImageDraw.ImageDraw  # 255: roof
     roofs: list  # of aerial_roofs.Roof
     trees: list[tuple[float, float, float]]  # x, y, radius
+    roadways: ImageDraw.ImageDraw | None = None  # 255: roadway, where these are asked for
+    crowns: ImageDraw.ImageDraw | None = None  # 255: tree, where these are asked for
 
 
 class Pose(NamedTuple):
@@ -146,6 +148,8 @@ def draw_trees(canvas: Canvas, roofs: Image.Image, leaf: Color) -> None:
         canvas.shade.polygon([(a + dx / 2, b + dy / 2) for a, b in corners], 225)
     for (x, y, radius), corners in zip(trees, crowns, strict=True):
         canvas.mask.polygon(corners, 0)
+        if canvas.crowns:
+            canvas.crowns.polygon(corners, 255)
         canvas.shade.polygon(corners, 0)
         color = vary(rng, leaf, 0.12)
         canvas.color.polygon(corners, ink(color, FOLIAGE, 0.62))

@@ -141,7 +141,8 @@ const show = {
     const drawn = canvasOf(picture);
     const outlines = record.geojson ? record.geojson.features : [];
     const count = record.geojson ? `${outlines.length} footprint${outlines.length === 1 ? "" : "s"}, ` : "";
-    const words = `${count}${percent(record.building_share)} of the picture is building`;
+    const words = count + (record.shares ? sharesInWords(record.shares)
+      : `${percent(record.building_share)} of the picture is building`);
     const slider = element("input", { type: "range", min: 0, max: 100, value: 55 });
     const paint = () => {
       drawn.repaint();
@@ -149,12 +150,13 @@ const show = {
     };
     slider.addEventListener("input", paint);
     paint();
+    const links = element("div", { className: "row" });
     const right = [
       element("p", { className: "big", textContent: words }),
+      ...(record.shares ? [shareBars(record.shares, outlines)] : []),
       element("label", {}, "How much the footprints cover the photo", slider),
-      element("div", { className: "row" }),
+      links,
     ];
-    const links = right[2];
     if (record.geojson) {
       const text = JSON.stringify(record.geojson);
       links.append(download("Footprints (GeoJSON)", `${name}.geojson`, blobAddress([text], "application/geo+json")));
@@ -291,9 +293,22 @@ const show = {
   },
 };
 
+// Of several classes, the first of which is what lies between the others.
+function sharesInWords(shares) {
+  const others = Object.entries(shares).filter(([name]) => name !== model.classes[0]);
+  const largest = others.sort((a, b) => b[1] - a[1]).slice(0, 4);
+  return `${largest.map(([name, share]) => `${name} ${percent(share)}`).join(", ")} of the picture`;
+}
+
+function shareBars(shares, outlines) {
+  const fills = new Map(outlines.map(({ properties }) => [properties.class, properties.fill]));
+  const rows = Object.entries(shares).sort((a, b) => b[1] - a[1]);
+  return bars(rows.map(([name, value]) => ({ name, value, text: percent(value), colour: fills.get(name) })));
+}
+
 function paintFootprints({ pen, scale, line }, outlines, cover) {
   pen.globalAlpha = 1;
-  for (const { geometry } of outlines) {
+  for (const { geometry, properties } of outlines) {
     const polygons = geometry.type === "MultiPolygon" ? geometry.coordinates : [geometry.coordinates];
     for (const rings of polygons) {
       pen.beginPath();
@@ -302,7 +317,7 @@ function paintFootprints({ pen, scale, line }, outlines, cover) {
         pen.closePath();
       }
       pen.globalAlpha = cover;
-      pen.fillStyle = "#ff4d2e";
+      pen.fillStyle = properties?.fill || "#ff4d2e";
       pen.fill("evenodd");
       pen.globalAlpha = Math.min(1, 2 * cover);
       pen.lineWidth = line;
@@ -525,7 +540,9 @@ async function begin() {
   if (!model) throw new Error("There is no such model here.");
   document.title = `${model.name} · jaxvision`;
   $("title").textContent = model.name;
-  $("about").textContent = ABOUT[model.task] || model.task;
+  const several = model.task === "segmentation" && model.classes.length;
+  $("about").textContent = several ? `Finds ${model.classes.slice(1).join(", ")} in aerial photos`
+    : ABOUT[model.task] || model.task;
   $("smoothing").hidden = !model.smoothing.length;
   if (models.length > 1) {
     $("models").hidden = false;

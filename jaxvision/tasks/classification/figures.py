@@ -30,7 +30,7 @@ def prediction_grid(
     start = (batch["image"].shape[1] - crop) // 2
     images = np.asarray(batch["image"])[:, start : start + crop, start : start + crop]
     columns, lines = min(COLUMNS, count), -(-count // COLUMNS)
-    figure = _figure((1.7 * columns, 4.0 * lines))
+    figure = new_figure((1.7 * columns, 4.0 * lines))
     panels = figure.subplots(2 * lines, columns, squeeze=False)
     for panel in panels.flat:
         panel.axis("off")
@@ -45,14 +45,14 @@ def prediction_grid(
             fontsize=8,
             color="black" if truth == predicted else "#b00060",
         )
-    return _picture(figure)
+    return to_picture(figure)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Rows are truths, in shares of their class, with the counts written in: uint8 [H, W, 3]."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.0, 0.62 * len(classes) + 1.6)
-    figure = _figure((size + 0.6, size))
+    figure = new_figure((size + 0.6, size))
     panel = figure.subplots()
     drawn = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(drawn, ax=panel, label="share of the true class", shrink=0.8)
@@ -65,12 +65,12 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         for j in places:
             colour = "white" if shares[i, j] > 0.5 else "black"
             panel.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color=colour)
-    return _picture(figure)
+    return to_picture(figure)
 
 
 def class_bars(scores: dict[str, np.ndarray], classes: Sequence[str]) -> np.ndarray:
     """Precision, recall and F1 of each class, as `metrics.per_class` has them: uint8 [H, W, 3]."""
-    figure = _figure((6.0, 0.42 * len(classes) + 1.4))
+    figure = new_figure((6.0, 0.42 * len(classes) + 1.4))
     panel = figure.subplots()
     places = np.arange(len(classes))
     for i, name in enumerate(("precision", "recall", "f1")):
@@ -81,12 +81,12 @@ def class_bars(scores: dict[str, np.ndarray], classes: Sequence[str]) -> np.ndar
     panel.set_xlim(0, 1)
     panel.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return _picture(figure)
+    return to_picture(figure)
 
 
 def reliability_diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> np.ndarray:
     """Accuracy against confidence, before and after temperature scaling: uint8 [H, W, 3]."""
-    figure = _figure((8.0, 4.0))
+    figure = new_figure((8.0, 4.0))
     panels = figure.subplots(1, 2, sharey=True)
     for panel, divisor in zip(panels, (1.0, temperature), strict=True):
         p = metrics.probabilities(logits, divisor)
@@ -101,16 +101,18 @@ def reliability_diagram(logits: np.ndarray, labels: np.ndarray, temperature: flo
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
         panel.set_title(f"temperature {divisor:.2f}: ECE {ece:.3f}", fontsize=10)
     panels[0].set_ylabel("accuracy (bars), share of rows (line)")
-    return _picture(figure)
+    return to_picture(figure)
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def new_figure(size: tuple[float, float]) -> Any:
+    """An empty matplotlib figure, inches at 100 pixels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, dpi=100, layout="constrained")
 
 
-def _picture(figure: Any) -> np.ndarray:
+def to_picture(figure: Any) -> np.ndarray:
+    """A figure drawn, uint8 [H, W, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -1,8 +1,4 @@
-"""Metrics of a classifier over a whole split, on the host, as scikit-learn defines them.
-
-In numpy alone: to import scikit-learn takes a second, which every start would wait for. Tests hold
-them against it.
-"""
+"""Metrics of a classifier over a whole split, on the host, as scikit-learn defines them."""
 
 import numpy as np
 
@@ -18,20 +14,19 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """How often class i (row) was taken for class j (column): int64 [K, K]."""
-    pairs = np.asarray(labels, np.int64) * classes + predicted
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(labels, predicted, labels=range(classes))
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     """precision, recall, f1 and support of each class, [K] each; a ratio of nothing is 0."""
-    counts = confusion(labels, predicted, classes)
-    right, taken, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
-    return {
-        "precision": _ratio(right, taken),
-        "recall": _ratio(right, support),
-        "f1": _ratio(2 * right, taken + support),
-        "support": support,
-    }
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(
+        labels, predicted, labels=range(classes), zero_division=0
+    )
+    return dict(zip(("precision", "recall", "f1", "support"), columns, strict=True))
 
 
 def averages(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -40,13 +35,13 @@ def averages(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     Macro averages go over the classes that occur, be it as truth or as prediction; weighted ones
     count a class by its share of the truth.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     values = {"accuracy": float(np.mean(labels == predicted))}
-    scores = per_class(labels, predicted, int(max(np.max(labels), np.max(predicted))) + 1)
-    support = scores["support"]
-    occurs = np.isin(np.arange(len(support)), predicted) | (support > 0)
-    for kind, weights in (("macro", occurs), ("weighted", support)):
-        for name in ("precision", "recall", "f1"):
-            values[f"{kind}_{name}"] = float(np.average(scores[name], weights=weights))
+    for kind in ("macro", "weighted"):
+        scores = precision_recall_fscore_support(labels, predicted, average=kind, zero_division=0)
+        for name, value in zip(("precision", "recall", "f1"), scores, strict=False):
+            values[f"{kind}_{name}"] = float(value)
     return values
 
 
@@ -59,29 +54,18 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve of one class against the rest; nan where one side is empty."""
+    from sklearn.metrics import roc_auc_score
+
     if positive.all() or not positive.any():
         return float("nan")
-    hits, false_alarms = _counts_by_threshold(scores, positive)
-    # From (0, 0), the threshold above all scores.
-    heights = np.concatenate([[0], hits]) / hits[-1]
-    across = np.concatenate([[0], false_alarms]) / false_alarms[-1]
-    return float(np.trapezoid(heights, across))
+    return float(roc_auc_score(positive, scores))
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     """Sum of precision times gain in recall over the thresholds; nan without positives."""
-    if not positive.any():
-        return float("nan")
-    hits, false_alarms = _counts_by_threshold(scores, positive)
-    return float(np.sum(np.diff(hits / hits[-1], prepend=0) * hits / (hits + false_alarms)))
+    from sklearn.metrics import average_precision_score
 
-
-def _counts_by_threshold(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positive and other rows from each distinct score up, the highest first: int64 [T] each."""
-    order = np.argsort(scores, kind="stable")[::-1]
-    ordered, hits = scores[order], np.cumsum(positive[order])
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of equal scores
-    return hits[last], last + 1 - hits[last]
+    return float(average_precision_score(positive, scores)) if positive.any() else float("nan")
 
 
 def one_vs_rest(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:

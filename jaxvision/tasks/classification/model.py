@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.augment import classes as augment
+from jaxvision.input_pipeline.augment import webcam
 from jaxvision.models import attention, encoder_options, encoders
 from jaxvision.models.classifier import Classifier
 from jaxvision.task import Measured, Model
@@ -101,6 +102,9 @@ def _augment(options, crop, key, batch):
         image = augment.tone_jitter(
             tone_key, image, options.brightness, options.contrast, options.saturation
         )
+        if options.webcam:
+            own_key = jax.random.fold_in(key, 3)
+            image = webcam.random_corruption(own_key, image, options.webcam)
         if options.erase:
             image = augment.random_erase(erase_key, image, options.erase)
         return image

@@ -11,7 +11,7 @@ from jaxvision.errors import UserError
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.input_pipeline.relabel import match_classes
 from jaxvision.task import Measured, Report
-from jaxvision.tasks.classification import criterion, figures, metrics
+from jaxvision.tasks.classification import criterion, figures, metrics, robustness
 
 
 def make_report(config: ConfigDict, info: dict[str, Any]) -> Report:
@@ -26,18 +26,26 @@ def make_report(config: ConfigDict, info: dict[str, Any]) -> Report:
         tables=functools.partial(_tables, classes),
         highlights=_highlights,
         adapt=functools.partial(_adapt, classes, info["channels"]),
+        conditions=robustness.conditions(config),
+        compare=functools.partial(robustness.compare, classes),
     )
 
 
 def make_measure(config: ConfigDict, info: dict[str, Any]) -> Callable[..., Measured]:
-    """(outputs, batch) -> Measured: the loss, and the logits and label of each row."""
+    """(outputs, batch) -> Measured: the loss, and the logits and label of each row.
+
+    With `eval.corruptions` also each picture's 'sharpness'.
+    """
     weights = criterion.class_weights(config.loss.class_weights, info["train_counts"])
 
     def measure(outputs, batch):
         logits, label, valid = outputs["logits"], batch["label"], batch["valid"]
         losses = criterion.row_losses(config.loss, weights, logits, label)
         sums = {"loss": (losses * valid).sum(), "rows": valid.sum()}
-        return Measured(sums, {"logits": logits, "label": label})
+        rows = {"logits": logits, "label": label}
+        if config.eval.corruptions:
+            rows["sharpness"] = robustness.sharpness(batch["image"])
+        return Measured(sums, rows)
 
     return measure
 

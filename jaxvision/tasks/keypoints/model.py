@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision import losses
+from jaxvision.input_pipeline.augment import hindrances
 from jaxvision.input_pipeline.augment import points as augment_points
 from jaxvision.models import keypoints as models
 from jaxvision.task import Measured, Model
@@ -63,6 +64,7 @@ def _augment(options, swap, key, batch):
         motion_key, light_key, label_key = jax.random.split(key, 3)
         motion = augment_points.random_motion(motion_key, height, width, **motions)
         image = augment_points.move_image(image, motion)
+        image = _hinder(key, image, options)
         image = augment_points.light_and_noise(light_key, image, **light)
         points, visible = augment_points.move_points(points, visible, motion, swap, height, width)
         points = points + options.label_noise * jax.random.normal(label_key, points.shape)
@@ -71,6 +73,18 @@ def _augment(options, swap, key, batch):
     keys = jax.random.split(key, batch["image"].shape[0])
     image, points, visible = jax.vmap(one)(keys, batch["image"], batch["points"], batch["visible"])
     return {**batch, "image": image, "points": points, "visible": visible}
+
+
+def _hinder(key, image, options):
+    """Behind the animal, before it, then all of it blurred; what is 0 costs nothing."""
+    keys = [jax.random.fold_in(key, i) for i in range(3)]
+    if options.wall > 0:
+        image = hindrances.wall(keys[0], image, options.wall)
+    if options.occlusion > 0:
+        image = hindrances.occlusion(keys[1], image, options.occlusion)
+    if options.blur > 0:
+        image = hindrances.blur(keys[2], image, options.blur)
+    return image
 
 
 def _loss(model, options, params, extra, batch, key):

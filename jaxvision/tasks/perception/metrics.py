@@ -6,6 +6,7 @@ Arrays are [N, A], photos by attributes, in units of the target; NaN marks a sco
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special, stats
 
 from jaxvision.input_pipeline import score_scale
 from jaxvision.input_pipeline.score_scale import Scale
@@ -130,14 +131,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of the ranks, ties at their mean rank; 0 where it is not defined."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties at their mean, NaN stays: float64 [N]."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    return np.where(np.isnan(values), np.nan, ranks)
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def vote_accuracy(
@@ -182,8 +176,7 @@ def vote_loss(
         return 0.0
     difference = (strength[rows, asked] - strength[others, asked]).astype(np.float64)
     logits = np.stack([difference / 2, -difference / 2, log_tie[rows, asked]], axis=1)
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return float(-log_p[np.arange(len(choice)), choice].mean())
+    return float(-special.log_softmax(logits, axis=1)[np.arange(len(choice)), choice].mean())
 
 
 def _list_votes(ballots, numbers):

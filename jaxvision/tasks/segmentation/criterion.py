@@ -1,10 +1,16 @@
 """The training criterion of masks, for a training step and for what a model predicted."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxvision import losses
 
 IGNORE = 255  # of a mask: the pixel counts nowhere
+
+
+def outputs(logits):
+    """{'probability': of building, float32 [B, H, W]} of logits of that shape."""
+    return {"probability": jax.nn.sigmoid(logits)}
 
 
 def labels_and_weights(mask):

@@ -1,12 +1,14 @@
 """Footprints: the outlines of a mask as polygons with holes, in a GeoJSON file (RFC 7946).
 
-Pixels that touch along an edge belong to one footprint. Coordinates are
+Pixels of a class that touch along an edge belong to one footprint. Coordinates are
   - longitude and latitude (WGS 84, degrees), as the standard demands, where the picture is
     georeferenced;
   - else pixels: x to the right, y DOWN, from the outer corner of the top left pixel, so the first
     pixel covers (0, 0) to (1, 1). The file says so under "coordinate_system".
 
 Properties of a footprint:
+  class, fill       of several classes, the first of which is what lies between footprints: name,
+                    and colour as '#rrggbb' (by simplestyle's name, which viewers know).
   area_pixels       of the mask itself, before outlines are simplified; holes are not counted.
   area_m2           of the same pixels on the ground, where the picture is georeferenced: through an
                     equal-area projection, so it also holds in degrees and in Web Mercator.
@@ -24,6 +26,7 @@ import numpy as np
 
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline.windows import GDAL_OPTIONS, Georeference
+from jaxvision.tasks.segmentation.labels import BUILDING, Labels
 
 PIXELS = "pixels: x right, y down, from the outer corner of the top left pixel"
 DEGREES = "WGS 84 longitude, latitude"
@@ -48,21 +51,22 @@ def footprints(
     tolerance: float,
     min_area: float,
     georeference: Georeference | None,
+    labels: Labels = BUILDING,
 ) -> dict[str, Any]:
     """The footprints of a mask in memory, as a GeoJSON FeatureCollection.
 
     Args:
-      mask: bool [H, W].
+      mask: bool [H, W], or uint8 numbers of classes.
       probability: float [H, W] in [0, 1].
-      tolerance, min_area, georeference: as of `write_footprints`.
+      tolerance, min_area, georeference, labels: as of `write_footprints`.
 
     Raises:
       UserError: rasterio or shapely is not installed.
     """
     require_geo()
-    outlines = _outlines(mask.astype(np.uint8), min_area)
+    outlines, values = _outlines(mask.astype(np.uint8), min_area)
     means = mean_probabilities(outlines, iter((probability * 255).round().astype(np.uint8)))
-    features = _features(outlines, means, tolerance, georeference)
+    features = _features(outlines, _names(values, labels), means, tolerance, georeference)
     return {**_head(georeference), "features": list(features)}
 
 
@@ -74,6 +78,7 @@ def write_footprints(
     tolerance: float,
     min_area: float,
     georeference: Georeference | None,
+    labels: Labels = BUILDING,
 ) -> int:
     """Writes the footprints of a mask file as GeoJSON and returns how many there are.
 
@@ -83,6 +88,7 @@ def write_footprints(
       tolerance: an outline may move by so many pixels when it is simplified; 0 keeps every corner
         of every pixel. Neighbours are simplified one by one, so they may then overlap by as much.
       min_area: smaller footprints are left out, in square pixels.
+      labels: what a pixel may be.
 
     Memory goes with the footprints, about 2 KB each: a mask of noise, as a model without training
     gives, has hundreds of thousands.
@@ -96,9 +102,9 @@ def write_footprints(
     with warnings.catch_warnings(), rasterio.Env(**GDAL_OPTIONS):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(mask.resolve()) as dataset:
-            outlines = _outlines(rasterio.band(dataset, 1), min_area)
+            outlines, values = _outlines(rasterio.band(dataset, 1), min_area)
     means = mean_probabilities(outlines, probabilities)
-    features = _features(outlines, means, tolerance, georeference)
+    features = _features(outlines, _names(values, labels), means, tolerance, georeference)
     return write_collection({**_head(georeference), "features": features}, target)
 
 
@@ -125,10 +131,22 @@ def _head(georeference: Georeference | None) -> dict[str, str]:
     return {"type": "FeatureCollection", "coordinate_system": system}
 
 
+def _names(values: list[int], labels: Labels) -> list[dict[str, str]]:
+    """The properties that say of which class each footprint is, where there are several."""
+    if not labels.classes:
+        return [{}] * len(values)
+    fills = [f"#{bytes(colour).hex()}" for colour in labels.palette]
+    return [{"class": labels.classes[value], "fill": fills[value]} for value in values]
+
+
 def _features(
-    outlines: np.ndarray, means: np.ndarray, tolerance: float, georeference: Georeference | None
+    outlines: np.ndarray,
+    names: list[dict[str, str]],
+    means: np.ndarray,
+    tolerance: float,
+    georeference: Georeference | None,
 ) -> Iterator[dict[str, Any]]:
-    """GeoJSON features of exact outlines and their mean probabilities."""
+    """GeoJSON features of exact outlines, their names and their mean probabilities."""
     import shapely
 
     for start in range(0, len(outlines), CHUNK):
@@ -142,16 +160,19 @@ def _features(
             geometries = _on_earth(simple, georeference)
         properties["mean_probability"] = means[start : start + CHUNK].round(4).tolist()
         for i, geometry in enumerate(geometries):
-            values = {name: column[i] for name, column in properties.items()}
+            measured = {name: column[i] for name, column in properties.items()}
+            values = {**names[start + i], **measured}
             yield {"type": "Feature", "properties": values, "geometry": geometry}
 
 
-def _outlines(mask: Any, min_area: float) -> np.ndarray:
-    """Exact outlines in pixels: an object array of shapely polygons, exteriors counterclockwise
-    where y is taken to go up.
+def _outlines(mask: Any, min_area: float) -> tuple[np.ndarray, list[int]]:
+    """Exact outlines in pixels, and the value inside each.
+
+    They are an object array of shapely polygons, exteriors counterclockwise where y is taken to go
+    up.
 
     Args:
-      mask: uint8 [H, W] or a rasterio band; 0 is background, all the rest of one value.
+      mask: uint8 [H, W] or a rasterio band; 0 is background.
       min_area: square pixels.
     """
     import rasterio.features
@@ -159,11 +180,12 @@ def _outlines(mask: Any, min_area: float) -> np.ndarray:
     import shapely.geometry
 
     polygons = (
-        shapely.geometry.shape(geometry)
-        for geometry, _ in rasterio.features.shapes(mask, mask=mask, connectivity=4)
+        (shapely.geometry.shape(geometry), int(value))
+        for geometry, value in rasterio.features.shapes(mask, mask=mask, connectivity=4)
     )
-    kept = [polygon for polygon in polygons if polygon.area >= min_area]
-    return shapely.orient_polygons(np.array(kept, dtype=object))
+    kept = [(polygon, value) for polygon, value in polygons if polygon.area >= min_area]
+    outlines = np.array([polygon for polygon, _ in kept], dtype=object)
+    return shapely.orient_polygons(outlines), [value for _, value in kept]
 
 
 def mean_probabilities(outlines: np.ndarray, probabilities: Iterator[np.ndarray]) -> np.ndarray:

@@ -1,20 +1,65 @@
 """Masks over pictures, for the eye: at full size, and side by side at a size to look at."""
 
+import colorsys
+from collections.abc import Sequence
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 PANEL_PIXELS = 2048  # the longest side of a panel in the side by side picture
 MASK_COLOUR = np.float32((255, 60, 0))
 GAP = 8  # pixels between panels
+LINE = 20  # height of a legend's line, pixels
+# Of classes, the first of which is what lies between the others.
+_COLOURS = (
+    *((0, 0, 0), (255, 60, 0), (0, 150, 255), (0, 190, 110), (255, 205, 0), (200, 90, 255)),
+    *((0, 220, 220), (255, 120, 190), (150, 100, 50), (160, 200, 0), (110, 110, 220)),
+)
 
 
-def mask_over(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], half covered by MASK_COLOUR where mask, bool [H, W], is set."""
+def palette_of(count: int, given: Sequence[str] = ()) -> np.ndarray:
+    """Colours of so many classes, uint8 [count, 3]: those `given`, as '#rrggbb', or ours."""
+    if given:
+        return np.uint8([list(bytes.fromhex(text[1:])) for text in given])
+    golden = (colorsys.hsv_to_rgb(k * 0.618 % 1, 0.7, 0.9) for k in range(len(_COLOURS), count))
+    more = [tuple(round(255 * value) for value in colour) for colour in golden]
+    return np.uint8([*_COLOURS, *more][:count])
+
+
+def mask_over(picture: np.ndarray, mask: np.ndarray, colour: np.ndarray = MASK_COLOUR):
+    """A picture, uint8 [H, W, 3], half covered by a colour where mask, bool [H, W], is set."""
     levels = np.arange(256, dtype=np.float32)[:, None]
-    table = to_uint8(0.5 * levels + 0.5 * MASK_COLOUR)  # [256, 3]
+    table = to_uint8(0.5 * levels + 0.5 * np.float32(colour))  # [256, 3]
     result = picture.copy()
     result[mask] = table[picture[mask], [0, 1, 2]]
     return result
+
+
+def classes_over(picture: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """As `mask_over`, of a mask of classes, uint8 [H, W]; the first of them is not covered."""
+    for number in range(1, len(palette)):
+        picture = mask_over(picture, mask == number, palette[number])
+    return picture
+
+
+def with_legend(picture: np.ndarray, classes: Sequence[str], palette: np.ndarray) -> np.ndarray:
+    """The picture above a square of each class' colour with its name; lines break as they must."""
+    font = ImageFont.load_default(size=13)
+    widths = [2 * LINE + round(font.getlength(name)) for name in classes]
+    width = max(picture.shape[1], *widths)
+    places, x, y = [], 0, picture.shape[0]
+    for own in widths:
+        if x + own > width:
+            x, y = 0, y + LINE
+        places.append((x, y))
+        x += own
+    canvas = Image.new("RGB", (width, y + LINE), (255, 255, 255))
+    canvas.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    for (x, y), name, colour in zip(places, classes, palette.tolist(), strict=True):
+        draw.rectangle((x + 4, y + 4, x + LINE - 4, y + LINE - 4), tuple(colour), (0, 0, 0))
+        draw.text((x + LINE, y + 2), name, (0, 0, 0), font)
+    return np.asarray(canvas)
 
 
 class BlockMeans:
@@ -58,13 +103,15 @@ def side_by_side(image: np.ndarray, mask: np.ndarray) -> Image.Image:
 
     Args:
       image: uint8 [H, W, 3].
-      mask: uint8 [H, W, 1], 255 where all is building.
+      mask: uint8 [H, W, 1], 255 where all is building; or [H, W, 4], the colours of classes and
+        255 where all is covered by them, both 0 elsewhere.
     """
     gap = np.full((GAP, 3), 255, np.uint8)
     rows = []
     for colours, share in zip(image, mask, strict=True):  # by rows: floats take four times more
-        opacity = share / np.float32(2 * 255)
-        overlay = colours * (1 - opacity) + MASK_COLOUR * opacity
+        opacity = share[:, -1:] / np.float32(2 * 255)
+        paint = MASK_COLOUR * opacity if share.shape[1] == 1 else share[:, :3] / np.float32(2)
+        overlay = colours * (1 - opacity) + paint
         rows.append(np.concatenate([colours, gap, to_uint8(overlay)]))
     return Image.fromarray(np.stack(rows))
 

@@ -11,32 +11,39 @@ from jaxvision.input_pipeline.windows import Georeference
 from jaxvision.task import Prediction, Predictor, Prepared
 from jaxvision.tasks.segmentation import table, tiling, write
 from jaxvision.tasks.segmentation.footprints import footprints, require_geo
-from jaxvision.tasks.segmentation.overlay import mask_over
+from jaxvision.tasks.segmentation.labels import BUILDING, Labels, count
 
 
-def make(options: ConfigDict, value_range: tuple = ()) -> Predictor:
-    """The predictor of `config.predict`; `value_range` is `data.range`, for files that stream.
+def make(options: ConfigDict, value_range: tuple = (), labels: Labels = BUILDING) -> Predictor:
+    """The predictor of `config.predict`.
+
+    Args:
+      options: `config.predict`.
+      value_range: `data.range`, for files that stream.
+      labels: what a pixel may be.
 
     Raises:
       UserError: options that cannot work; polygons without rasterio or shapely.
     """
     check(options)
-    outline = functools.partial(_footprints, options)
+    outline = functools.partial(_footprints, options, labels)
+    output, meaning = labels.output
     return Predictor(
         prepare=functools.partial(prepare, options),
-        decode=decode,
-        render=render,
-        describe=describe,
-        write=functools.partial(write.write, options, outline),
+        decode=functools.partial(decode, labels),
+        render=functools.partial(render, labels=labels),
+        describe=functools.partial(describe, labels=labels),
+        write=functools.partial(write.write, options, outline, labels),
         extensions=EXTENSIONS,
-        streams=write.streams,
-        stream=functools.partial(write.stream, options, value_range),
+        streams=functools.partial(write.streams, values=len(labels.classes) or 1),
+        stream=functools.partial(write.stream, options, value_range, labels=labels),
         geojson=outline,
-        columns=table.COLUMNS,
-        row=functools.partial(table.row, outline if options.polygons else None),
+        columns=table.columns(labels),
+        row=functools.partial(table.row, labels, outline if options.polygons else None),
+        palettes={"mask": labels.palette} if labels.classes else {},
         meaning={
             "images": "a photo, or tiles of it, RGB, 0 to 255; at the scale that it was trained on",
-            "probability": "of building, of each pixel; it is one from fitted.threshold on",
+            output: meaning,
         },
     )
 
@@ -61,36 +68,32 @@ def prepare(options: ConfigDict, picture: np.ndarray) -> Prepared:
     return Prepared(tiling.cut(picture, *tiles), tiles)
 
 
-def decode(outputs: dict[str, np.ndarray], tiles: Tiles, fitted: dict[str, float]) -> Prediction:
-    """{width, height, building_share (of the pixels), threshold}, and {mask: bool, probability:
-    float32}, each [H, W].
-    """
-    threshold = fitted.get("threshold", 0.5)
-    probability = tiling.join(outputs["probability"], *tiles)
-    mask = probability >= threshold
-    record = {
-        "width": tiles.across.length,
-        "height": tiles.down.length,
-        "building_share": np.count_nonzero(mask) / mask.size,
-        "threshold": threshold,
-    }
+def decode(
+    labels: Labels, outputs: dict[str, np.ndarray], tiles: Tiles, fitted: dict[str, float]
+) -> Prediction:
+    """{width, height} and what `labels.tell` says, and {mask, probability} of `labels.assign`."""
+    mask, probability = labels.assign(tiling.join(outputs[labels.output[0]], *tiles), fitted)
+    size = {"width": tiles.across.length, "height": tiles.down.length}
+    record = {**size, **labels.tell(count(labels, mask), fitted)}
     return Prediction(record, {"mask": mask, "probability": probability})
 
 
-def render(picture: np.ndarray, prediction: Prediction) -> np.ndarray:
+def render(picture: np.ndarray, prediction: Prediction, labels: Labels = BUILDING) -> np.ndarray:
     """The picture with the mask over it."""
-    return mask_over(picture, prediction.arrays["mask"])
+    return labels.over(picture, prediction.arrays["mask"])
 
 
-def describe(record: dict[str, Any]) -> str:
+def describe(record: dict[str, Any], labels: Labels = BUILDING) -> str:
     """'building 12.3 % of the picture, 41 footprints'."""
-    text = f"building {100 * record['building_share']:.1f} % of the picture"
-    count = record.get("footprints")
+    text, count = labels.describe(record), record.get("footprints")
     return text if count is None else f"{text}, {count} footprint{'s' * (count != 1)}"
 
 
 def _footprints(
-    options: ConfigDict, prediction: Prediction, georeference: Georeference | None = None
+    options: ConfigDict,
+    labels: Labels,
+    prediction: Prediction,
+    georeference: Georeference | None = None,
 ) -> dict[str, Any]:
     """The FeatureCollection of a mask: degrees where there is a georeference, else pixels."""
     return footprints(
@@ -99,4 +102,5 @@ def _footprints(
         tolerance=options.tolerance,
         min_area=options.min_area,
         georeference=georeference,
+        labels=labels,
     )

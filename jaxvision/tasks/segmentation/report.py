@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxvision.errors import UserError
+from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.task import Measured, Report
 from jaxvision.tasks.segmentation import metrics
 from jaxvision.tasks.segmentation.criterion import IGNORE, criterion, labels_and_weights
@@ -33,7 +35,22 @@ def make(config: ConfigDict) -> Report:
         metrics=summarize,
         headline=tuple(dict.fromkeys(names))[:5],
         highlights=lambda measured, fitted: {"worst": np.argsort(measured.rows["iou"])},
+        adapt=adapt,
     )
+
+
+def adapt(dataset: Dataset) -> Dataset:
+    """The data set as it is.
+
+    Raises:
+      UserError: its masks are of several classes.
+    """
+    if "classes" in dataset.info:
+        raise UserError(
+            f"{dataset.source} has masks of {', '.join(dataset.info['classes'])}, and the model "
+            "knows one kind of object: leave data.classes out, or name that kind alone"
+        )
+    return dataset
 
 
 def inputs(batch: dict[str, Any]) -> Any:

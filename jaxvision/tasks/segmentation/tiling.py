@@ -12,6 +12,7 @@ Tiles can be cut row of tiles by row of tiles. The host then holds one such row 
 way through the model: memory grows with the width of the picture, not with its height.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -112,7 +113,10 @@ def cut_rows(
 
 
 def join(probabilities: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
-    """Probabilities of all tiles [N, down.tile, across.tile] -> of the picture, float32 [H, W]."""
+    """Probabilities of all tiles [N, down.tile, across.tile] -> of the picture, float32 [H, W].
+
+    Here and below a last axis of classes may follow, which stays.
+    """
     if len(probabilities) == 1:
         return probabilities[0, down.inside, across.inside]
     return np.concatenate(list(join_rows(iter(probabilities), down, across)))
@@ -158,7 +162,10 @@ def blended_rows(
     """
     tops, lefts, tile = down.starts, across.starts, down.tile
     weights_down, weights_across = blend_weights(down), blend_weights(across)
-    mean, total = np.zeros((2, tile, lefts[-1] + across.tile), np.float32)
+    first = next(probabilities)
+    probabilities = itertools.chain([first], probabilities)
+    total = np.zeros((tile, lefts[-1] + across.tile), np.float32)
+    mean = np.zeros((*total.shape, *first.shape[2:]), np.float32)
     for i, (top, following) in enumerate(zip(tops, [*tops[1:], tops[-1] + tile], strict=True)):
         for j, left in enumerate(lefts):
             window = np.s_[:, left : left + across.tile]
@@ -167,6 +174,7 @@ def blended_rows(
             share = np.divide(weight, total[window], out=np.zeros_like(weight), where=weight > 0)
             # A running mean, not a sum divided at the end: tiles that agree then give their
             # probability exactly, so a pixel at the threshold does not depend on the tiling.
+            share = share.reshape(*share.shape, *[1] * (mean.ndim - 2))
             mean[window] += share * (next(probabilities) - mean[window])
         done = following - top
         yield mean[:done].copy()

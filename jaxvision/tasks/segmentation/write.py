@@ -5,9 +5,11 @@ one byte a pixel in the output folder, from which the PNGs are then written row 
 never holds the picture. Only footprints take memory by their number.
 
 Files appear in the output folder at the end, whole or not at all:
-  <stem>.png               the mask: 8-bit gray, 0 or 255
-  <stem>_probability.png   where asked: 8-bit gray, 255 is 1
-  <stem>_side_by_side.jpg  where asked: the picture | the mask over it, at most 2048 pixels long
+  <stem>.png               the mask: 8-bit gray, 0 or 255; of several classes their numbers, with
+                           a palette
+  <stem>_probability.png   where asked: 8-bit gray, 255 is 1; of the class that the mask says
+  <stem>_side_by_side.jpg  where asked: the picture | the mask over it, at most 2048 pixels long,
+                           above the names of classes
   <stem>.geojson           where asked: see `footprints`
 """
 
@@ -30,7 +32,14 @@ from jaxvision.input_pipeline.windows import ImageRows, open_rows, read_georefer
 from jaxvision.task import Prediction
 from jaxvision.tasks.segmentation import tiling
 from jaxvision.tasks.segmentation.footprints import write_collection, write_footprints
-from jaxvision.tasks.segmentation.overlay import BlockMeans, reduced, side_by_side, to_uint8
+from jaxvision.tasks.segmentation.labels import BUILDING, Labels, as_image, count, layer, stored
+from jaxvision.tasks.segmentation.overlay import (
+    BlockMeans,
+    reduced,
+    side_by_side,
+    to_uint8,
+    with_legend,
+)
 
 STREAM_PIXELS = 2**24  # larger pictures are not held as a whole
 
@@ -38,6 +47,7 @@ STREAM_PIXELS = 2**24  # larger pictures are not held as a whole
 def write(
     options: ConfigDict,
     footprints: Callable[..., dict[str, Any]],
+    labels: Labels,
     picture: np.ndarray,
     prediction: Prediction,
     path: Path,
@@ -48,6 +58,7 @@ def write(
     Args:
       options: `config.predict` says what is written.
       footprints: (prediction, georeference) -> FeatureCollection.
+      labels: what a pixel may be.
       picture, prediction, path, output: as of `Predictor.write`.
 
     Returns:
@@ -57,30 +68,37 @@ def write(
     Raises:
       UserError: the output folder cannot be written.
     """
-    mask = np.where(prediction.arrays["mask"], np.uint8(255), np.uint8(0))
-    names, count = _names(options, Path(path)), None
+    mask, found = prediction.arrays["mask"], None
+    names = _names(options, Path(path))
     with _published(Path(output)) as folder:
-        Image.fromarray(mask).save(folder / names["mask"])
+        as_image(labels, mask).save(folder / names["mask"])
         if options.probability:
             gray = to_uint8(prediction.arrays["probability"] * 255)
             Image.fromarray(gray).save(folder / names["probability"])
         if options.side_by_side:
-            panels = side_by_side(reduced(picture), reduced(mask[:, :, None]))
-            panels.save(folder / names["side_by_side"], quality=90)
+            panels = side_by_side(reduced(picture), reduced(layer(labels, mask)))
+            _with_names(labels, panels).save(folder / names["side_by_side"], quality=90)
         if options.polygons:
             collection = footprints(prediction, read_georeference(Path(path)))
-            count = write_collection(collection, folder / names["polygons"])
-    return {"footprints": count, **_paths(names, output)}
+            found = write_collection(collection, folder / names["polygons"])
+    return {"footprints": found, **_paths(names, output)}
 
 
-def streams(path: Path) -> bool:
+def _with_names(labels: Labels, panels: Image.Image) -> Image.Image:
+    if not labels.classes:
+        return panels
+    return Image.fromarray(with_legend(np.asarray(panels), labels.classes, labels.palette))
+
+
+def streams(path: Path, values: int = 1) -> bool:
     """Whether a picture is read by rows: a large one, or a TIFF, which rasterio reads in any form.
 
-    So is what Pillow cannot open, which rasterio may; `stream` then says what is wrong with it.
+    `values` are probabilities a pixel, which count as pixels do. So is what Pillow cannot open,
+    which rasterio may; `stream` then says what is wrong with it.
     """
     try:
         with Image.open(path) as image:
-            return image.format == "TIFF" or image.width * image.height > STREAM_PIXELS
+            return image.format == "TIFF" or image.width * image.height * values > STREAM_PIXELS
     except Exception:  # damage of any kind; also a size that Pillow refuses
         return True
 
@@ -92,6 +110,7 @@ def stream(
     path: str | os.PathLike,
     output: str | os.PathLike,
     fitted: dict[str, float],
+    labels: Labels = BUILDING,
 ) -> dict[str, Any]:
     """Segments the picture at `path` in bounded memory.
 
@@ -99,6 +118,7 @@ def stream(
       options: `config.predict`.
       value_range: `data.range`, of the pixels' values.
       apply, path, output, fitted: as of `Predictor.stream`; it is given one tile at a time.
+      labels: what a pixel may be.
 
     Returns:
       A JSON-able record: that of `predictor.decode`, and what `write` returns.
@@ -107,36 +127,36 @@ def stream(
       UserError: a file that cannot be read, an output folder that cannot be written.
     """
     path, output = Path(path), Path(output)
-    names, count = _names(options, path), None
-    threshold = fitted.get("threshold", 0.5)
+    names, found = _names(options, path), None
     with (
         open_rows(path, value_range) as image,
         _published(output) as folder,
         _raw_files(folder) as raw,
     ):
-        share, panels = _segment(options, apply, image, raw, threshold)
+        pixels, panels = _segment(options, labels, apply, image, raw, fitted)
         size = image.height, image.width
-        _write_png(folder / names["mask"], raw.mask, *size)
+        palette = labels.palette.tolist() if labels.classes else None
+        _write_png(folder / names["mask"], raw.mask, *size, palette)
         if options.probability:
             _write_png(folder / names["probability"], raw.probability, *size)
         if options.side_by_side:
-            panels.save(folder / names["side_by_side"], quality=90)
+            _with_names(labels, panels).save(folder / names["side_by_side"], quality=90)
         if options.polygons:
-            count = write_footprints(
+            found = write_footprints(
                 folder / names["mask"],
                 _rows(raw.probability, *size),
                 folder / names["polygons"],
                 tolerance=options.tolerance,
                 min_area=options.min_area,
                 georeference=image.georeference,
+                labels=labels,
             )
     return {
         "file": str(path),
         "width": image.width,
         "height": image.height,
-        "building_share": share,
-        "threshold": threshold,
-        "footprints": count,
+        **labels.tell(pixels, fitted),
+        "footprints": found,
         **_paths(names, output),
     }
 
@@ -197,39 +217,45 @@ def _raw_files(folder: Path) -> Iterator[_Raw]:
 
 
 def _segment(
-    options: ConfigDict, apply: Callable, image: ImageRows, raw: _Raw, threshold: float
-) -> tuple[float, Image.Image]:
-    """Fills the raw files; returns the share of building pixels and the side by side picture."""
+    options: ConfigDict,
+    labels: Labels,
+    apply: Callable,
+    image: ImageRows,
+    raw: _Raw,
+    fitted: dict[str, float],
+) -> tuple[np.ndarray, Image.Image]:
+    """Fills the raw files; returns pixels of each value and the side by side picture."""
     photo = BlockMeans(image.height, image.width, 3)
-    overlay = BlockMeans(image.height, image.width, 1)
-    count = 0
+    overlay = BlockMeans(image.height, image.width, 4 if labels.classes else 1)
+    pixels = 0
 
     def read(top: int, bottom: int) -> np.ndarray:
         rows = image.read(top, bottom)
         photo.add(rows)
         return rows
 
-    for rows in _probability_rows(options, apply, read, image.height, image.width):
-        building = rows >= threshold
-        mask = np.where(building, np.uint8(255), np.uint8(0))
-        count += np.count_nonzero(building)
-        overlay.add(mask[:, :, None])
-        raw.mask.write(mask.tobytes())
-        raw.probability.write(to_uint8(rows * 255).tobytes())
-    return count / (image.height * image.width), side_by_side(photo.means(), overlay.means())
+    output = labels.output[0]
+    for rows in _probability_rows(options, output, apply, read, image.height, image.width):
+        mask, probability = labels.assign(rows, fitted)
+        pixels = pixels + count(labels, mask)
+        overlay.add(layer(labels, mask))
+        raw.mask.write(stored(labels, mask).tobytes())
+        raw.probability.write(to_uint8(probability * 255).tobytes())
+    return pixels, side_by_side(photo.means(), overlay.means())
 
 
 def _probability_rows(
     options: ConfigDict,
+    output: str,
     apply: Callable,
     read: Callable[[int, int], np.ndarray],
     height: int,
     width: int,
 ) -> Iterator[np.ndarray]:
-    """Yields the probability, float32 [rows, width], from the top of the picture to its end."""
+    """Yields `output`, float32 [rows, width] or [rows, width, K], from top to bottom."""
     down, across = (tiling.choose_axis(n, options.tile, options.overlap) for n in (height, width))
     tiles = enumerate(tile[None] for tile in tiling.cut_rows(read, down, across))
-    probabilities = (outputs["probability"][0] for _, outputs in apply(tiles))
+    probabilities = (outputs[output][0] for _, outputs in apply(tiles))
     total = len(down.starts) * len(across.starts)
     yield from tiling.join_rows(counted(probabilities, "predicting tiles", total), down, across)
 
@@ -241,6 +267,7 @@ def _rows(file: BinaryIO, height: int, width: int) -> Iterator[np.ndarray]:
         yield np.frombuffer(file.read(width), np.uint8)
 
 
-def _write_png(path: Path, raw: BinaryIO, height: int, width: int) -> None:
+def _write_png(path: Path, raw: BinaryIO, height: int, width: int, palette: Any = None) -> None:
+    kind = {"palette": palette} if palette else {"greyscale": True}
     with open(path, "wb") as file:
-        png.Writer(width, height, greyscale=True, bitdepth=8).write(file, _rows(raw, height, width))
+        png.Writer(width, height, bitdepth=8, **kind).write(file, _rows(raw, height, width))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvision.input_pipeline.augment import classes as augment
+from jaxvision.input_pipeline.augment.sampling import bilinear
 
 KEYS = jax.random.split(jax.random.key(0), 40)
 
@@ -61,7 +62,7 @@ def test_a_quarter_turn_is_a_quarter_turn():
     image = picture()
     at = jnp.arange(16) - 7.5
     rows, columns = jnp.meshgrid(at, at, indexing="ij")
-    turned = jax.jit(augment.bilinear)(image, -columns + 7.5, rows + 7.5)
+    turned = jax.jit(bilinear)(image, -columns + 7.5, rows + 7.5)
     np.testing.assert_allclose(turned, np.rot90(image, -1), atol=1e-3)
 
 

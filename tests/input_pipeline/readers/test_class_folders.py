@@ -10,6 +10,7 @@ from configs import fer
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import loader
 from jaxvision.input_pipeline.readers import expressions
+from jaxvision.input_pipeline.readers.expressions import fer_csv
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -131,7 +132,7 @@ def test_the_csv_keeps_its_splits_and_pixels(tmp_path):
     dataset = expressions.load(config_of(path, image_size=48))
     counts = {name: split.examples for name, split in dataset.splits.items()}
     assert counts == {"train": 112, "val": 14, "test": 14}
-    assert dataset.info["classes"] == list(expressions.CLASSES)
+    assert dataset.info["classes"] == list(fer_csv.CLASSES)
     first = dataset.splits["train"].read(0)
     assert first["label"] == 0 and dataset.splits["train"].names[0] == "row 1"
     np.testing.assert_array_equal(first["image"].ravel(), np.array(rows[0][1].split(), np.uint8))

@@ -6,6 +6,8 @@
     aerial/masks/0001.geojson                                footprints in place of a mask file
     COCO's annotations, or one GeoJSON of all                see `annotated`
 
+Masks are of one kind of object, or with two names and more in `data.classes` of several classes,
+the first of which is what lies outside of all outlines: see `class_masks`.
 Images are never resized: each is cut, at its own resolution, in a grid of tiles.
 """
 
@@ -14,12 +16,13 @@ import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, images
+from jaxvision.input_pipeline import checks, class_masks, images
+from jaxvision.input_pipeline.class_masks import Coding
 from jaxvision.input_pipeline.dataset import (
     SPLITS,
     VAL_FRACTION,
@@ -43,21 +46,23 @@ def load(config) -> Dataset:
 
     S is config.data.image_size, or the longest side of the images where that is less. The tiles of
     an image do not overlap, and hold each of its pixels once; what a tile has beyond the image is 0
-    in 'image' and IGNORE in 'mask', which is 0 or 1 elsewhere (IGNORE too in COCO's crowds). A row
-    is named 'stem' where the image is one tile, else 'stem_y0_x0' (pixels from the top left
-    corner).
+    in 'image' and IGNORE in 'mask', which is 0 or 1 elsewhere, or the number of a class (IGNORE too
+    in COCO's crowds). A row is named 'stem' where the image is one tile, else 'stem_y0_x0' (pixels
+    from the top left corner). With several classes `info` holds their names under 'classes'.
 
     Raises:
       UserError: the path or what it holds cannot be used; more than 1 % of the examples cannot.
     """
     path = Path(config.data.path).expanduser()
+    coding = class_masks.coding_of(config.data)
     listing = aerial_files.list_examples(path, config.data)
-    if config.data.classes and any(isinstance(e.mask, str) for e in listing.examples):
+    if len(config.data.classes) == 1 and any(isinstance(e.mask, str) for e in listing.examples):
         raise UserError(
             f"data.classes={tuple(config.data.classes)} is for COCO and GeoJSON, and the masks in "
-            f"{path} are pictures of one kind of object: leave it out"
+            f"{path} are pictures of one kind of object: leave it out, or name several classes, "
+            "from that of value 0 on"
         )
-    checked = pairs_lib.check_pairs(listing.examples, path, config.data.range)
+    checked = pairs_lib.check_pairs(listing.examples, path, config.data.range, coding)
     pairs = checked.pairs
     notes = checks.skip_problems(listing.problems + checked.problems, listing.total, str(path))
     notes += checked.notes
@@ -67,6 +72,9 @@ def load(config) -> Dataset:
     )
     splits = {split: [splits[split][i] for i in kept[split]] for split in splits if kept[split]}
     notes = [*listing.notes, *notes, *dropped]
+    if coding:
+        held = {split: [pair.present for pair in splits[split]] for split in splits}
+        notes += class_masks.occurrence_notes(held, coding)
     longest = max(max(p.height, p.width) for pairs in splits.values() for p in pairs)
     side = min(config.data.image_size, longest)
     parts = [
@@ -77,12 +85,21 @@ def load(config) -> Dataset:
     return Dataset(
         source=f"{path} ({method})",
         splits={
-            split: _tiles(pairs, side, tuple(config.data.range)) for split, pairs in splits.items()
+            split: _tiles(pairs, side, tuple(config.data.range), coding)
+            for split, pairs in splits.items()
         },
         notes=notes,
-        info={"tile_size": side},
-        fingerprint=fingerprint(["aerial 2", side, *parts]),
+        info={"tile_size": side, **_info(coding)},
+        fingerprint=fingerprint(["aerial 2", side, *parts, *([coding] if coding else [])]),
     )
+
+
+def _info(coding: Coding | None) -> dict[str, list[str]]:
+    """What is kept with a model of several classes: their names, and colours if masks have some."""
+    if coding is None:
+        return {}
+    colours = class_masks.colours_of(coding)
+    return {"classes": list(coding.classes), **({"class_colors": colours} if colours else {})}
 
 
 def _assign(
@@ -138,6 +155,7 @@ class TileReader(NamedTuple):
       tiles: int [rows, 3], index into files, y0, x0.
       side: of a tile, pixels.
       value_range: `data.range`.
+      coding: of masks of several classes.
     """
 
     files: Sequence[tuple[str, str | Drawing, int]]
@@ -145,13 +163,14 @@ class TileReader(NamedTuple):
     tiles: np.ndarray
     side: int
     value_range: tuple[float, ...] = ()
+    coding: Coding | None = None
 
     def __call__(self, row: int) -> dict[str, np.ndarray]:
         index, y0, x0 = self.tiles[row]
         height, width = self.sizes[index]
         several = height > self.side or width > self.side
         decode = _decode_once if several else _decode
-        image, mask = decode(*self.files[index], self.value_range)
+        image, mask = decode(*self.files[index], self.value_range, self.coding)
         if image.shape[:2] != (height, width) or mask.shape != (height, width):
             raise UserError(f"{self.files[index][0]} changed size since the start; start again")
         image = image[y0 : y0 + self.side, x0 : x0 + self.side]
@@ -165,7 +184,9 @@ class TileReader(NamedTuple):
         return tile
 
 
-def _tiles(pairs: Sequence[Pair], side: int, value_range: tuple[float, ...]) -> Split:
+def _tiles(
+    pairs: Sequence[Pair], side: int, value_range: tuple[float, ...], coding: Coding | None
+) -> Split:
     names, tiles = [], []
     for index, pair in enumerate(pairs):
         corners = [(y, x) for y in range(0, pair.height, side) for x in range(0, pair.width, side)]
@@ -178,16 +199,23 @@ def _tiles(pairs: Sequence[Pair], side: int, value_range: tuple[float, ...]) -> 
         tiles=np.array(tiles, np.int32),
         side=side,
         value_range=value_range,
+        coding=coding,
     )
     return Split(names, reader, len(pairs))
 
 
 def _decode(
-    image: str, mask: str | Drawing, turn: int, value_range: tuple[float, ...]
+    image: str,
+    mask: str | Drawing,
+    turn: int,
+    value_range: tuple[float, ...],
+    coding: Coding | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     pixels = images.decode_image(image, value_range)
     if isinstance(mask, Drawing):
         return pixels, turned(draw(mask).mask, turn)
+    if coding:
+        return pixels, class_masks.decode_mask(mask, coding, turn)
     return pixels, images.decode_mask(mask, turn)
 
 
@@ -196,9 +224,7 @@ _decode_recent = functools.lru_cache(maxsize=4)(_decode)
 _decoding = [threading.Lock() for _ in range(64)]
 
 
-def _decode_once(
-    image: str, mask: str | Drawing, turn: int, value_range: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _decode_once(image: str, *how: Any) -> tuple[np.ndarray, np.ndarray]:
     """As _decode, remembered; threads that want the same file wait for one decoding of it."""
     with _decoding[zlib.crc32(image.encode()) % len(_decoding)]:
-        return _decode_recent(image, mask, turn, value_range)
+        return _decode_recent(image, *how)

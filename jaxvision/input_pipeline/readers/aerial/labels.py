@@ -15,24 +15,33 @@ def label_classes(
     """({name: mask value}, notes); names that are not in it are background.
 
     Args:
-      classes: `data.classes`; (): whatever is outlined is one kind of object.
+      classes: `data.classes`; (): whatever is outlined is one kind of object; of several, the first
+        is what lies outside of all outlines.
       found: how many objects of each name there are.
       known: names that there may be without objects.
       where: what is read, for messages.
 
     Raises:
       UserError: there are several names and none is asked for, or one is asked for that there is
-        not.
+        not, or the first of several has outlines.
     """
     if not classes:
         if len(found) > 1:
             listed = ", ".join(f"{name} ({count})" for name, count in found.most_common(8))
             raise UserError(
                 f"{where} has {len(found)} kinds of objects, {listed}: say which to find, as "
-                f"--config.data.classes=('{found.most_common(1)[0][0]}',)"
+                f"--config.data.classes=('{found.most_common(1)[0][0]}',), or several after the "
+                "name of what lies between them, as ('background', ...)"
             )
         return dict.fromkeys([*found, *known], 1), []
-    missing = [name for name in classes if name not in found and name not in known]
+    several = len(classes) > 1
+    if several and found[classes[0]]:
+        raise UserError(
+            f"{where} has outlines of {classes[0]!r}, and the first of data.classes is what lies "
+            "outside of all outlines: put a name for that before it, as ('background', ...)"
+        )
+    asked = classes[1:] if several else classes
+    missing = [name for name in asked if name not in found and name not in known]
     if missing:
         listed = ", ".join([*dict.fromkeys([*found, *known])][:8]) or "none"
         raise UserError(f"{where}: data.classes names {missing[0]!r}; there are: {listed}")
@@ -44,4 +53,4 @@ def label_classes(
             f"{sum(others.values())} objects in {where} are background, not in data.classes: "
             + listed
         )
-    return {name: label for label, name in enumerate(classes, 1)}, notes
+    return {name: label for label, name in enumerate(asked, 1)}, notes

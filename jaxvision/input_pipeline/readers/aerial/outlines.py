@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-IGNORE = 255  # mask value of what neither loss nor metrics count
+from jaxvision.input_pipeline.class_masks import IGNORE  # of what neither loss nor metrics count
+
+__all__ = ["IGNORE", "Drawing", "Drawn", "Outline", "as_ring", "draw", "fill"]
 
 
 class Outline(NamedTuple):

@@ -11,6 +11,7 @@ from jaxvision import cache
 from jaxvision.errors import UserError
 from jaxvision.input_pipeline import checks, download
 from jaxvision.input_pipeline.checks import Checked
+from jaxvision.input_pipeline.class_masks import Coding, present
 from jaxvision.input_pipeline.dataset import fingerprint
 from jaxvision.input_pipeline.parallel import cpu_threads, threaded
 from jaxvision.input_pipeline.readers.aerial.listing import Example
@@ -25,6 +26,7 @@ class Pair(NamedTuple):
       height, width: pixels.
       image_digest, mask_digest: hashes of the pixels.
       mask_turn: EXIF's orientation that brings the mask to its image; 1 where it fits as it is.
+      present: of a mask of several classes, the numbers that it holds.
     """
 
     example: Example
@@ -33,6 +35,7 @@ class Pair(NamedTuple):
     image_digest: str
     mask_digest: str
     mask_turn: int
+    present: tuple[int, ...] = ()
 
 
 class CheckedPairs(NamedTuple):
@@ -44,7 +47,10 @@ class CheckedPairs(NamedTuple):
 
 
 def check_pairs(
-    examples: Sequence[Example], path: Path, value_range: Sequence[float]
+    examples: Sequence[Example],
+    path: Path,
+    value_range: Sequence[float],
+    coding: Coding | None = None,
 ) -> CheckedPairs:
     """Decodes all files once.
 
@@ -52,13 +58,15 @@ def check_pairs(
       examples: of the data set.
       path: of the data set.
       value_range: `data.range`.
+      coding: of masks of several classes.
 
     Raises:
       UserError: `data.range` cannot be used.
     """
     files = [(example.image, "image") for example in examples]
     stored = [example.mask for example in examples if isinstance(example.mask, str)]
-    checked = checks.check_files([*files, *((m, "mask") for m in stored)], path, value_range)
+    masks = [(mask, coding or "mask") for mask in stored]
+    checked = checks.check_files([*files, *masks], path, value_range)
     shown, masks = checked[: len(examples)], iter(checked[len(examples) :])
     examples = [_sized(example, image) for example, image in zip(examples, shown, strict=True)]
     drawings = [example.mask for example in examples if isinstance(example.mask, Drawing)]
@@ -73,7 +81,8 @@ def check_pairs(
             good.problems.append(str(error))
         else:
             digests = image.digest, mask.digest
-            good.pairs.append(Pair(example, image.height, image.width, *digests, turn))
+            held = tuple(mask.present) if coding else ()
+            good.pairs.append(Pair(example, image.height, image.width, *digests, turn, held))
             empty += [example.mask_label] if mask.empty else []
             turned += [example.mask_label] if turn != 1 else []
         for file, error in ((example.image, image.error), (example.mask, mask.error)):
@@ -90,7 +99,7 @@ def check_pairs(
 
 
 class CheckedDrawing(NamedTuple):
-    """`Checked` of a mask that outlines draw, and `Drawn`'s counts."""
+    """`Checked` of a mask that outlines draw, `Drawn`'s counts, and the numbers that it holds."""
 
     height: int
     width: int
@@ -100,6 +109,7 @@ class CheckedDrawing(NamedTuple):
     empty: bool
     disputed: int
     unseen: int
+    present: tuple[int, ...]
 
 
 def _sized(example: Example, image: Checked) -> Example:
@@ -140,8 +150,8 @@ def _check_drawing(drawing: Drawing) -> CheckedDrawing:
     digest = hashlib.blake2b(str(drawn.mask.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(drawn.mask).data)
     empty = not drawn.mask.any()
-    counts = drawn.disputed, drawn.unseen
-    return CheckedDrawing(*drawn.mask.shape, digest.hexdigest(), "", 1, empty, *counts)
+    told = drawn.disputed, drawn.unseen, present(drawn.mask)
+    return CheckedDrawing(*drawn.mask.shape, digest.hexdigest(), "", 1, empty, *told)
 
 
 def _drawing_notes(masks: Sequence[Any]) -> list[str]:

@@ -1,9 +1,8 @@
-"""Facial expressions: whatever `classes` reads (class folders, parquet, ...), or fer2013.csv.
+"""fer2013.csv, as the Kaggle challenge gave it (Goodfellow et al. 2013, arXiv 1307.0414).
 
-The csv has the columns emotion (0 to 6, or a class name), pixels (gray values of a square picture,
-row by row, separated by spaces) and, where it is split, Usage: Training, PublicTest (which is val)
-and PrivateTest (which is test), as in the Kaggle challenge (Goodfellow et al. 2013, arXiv
-1307.0414).
+Columns emotion (0 to 6, or a class name), pixels (gray values of a square picture, row by row,
+separated by spaces) and, where it is split, Usage: Training, PublicTest (which is val) and
+PrivateTest (which is test).
 """
 
 import csv
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxvision.errors import UserError
-from jaxvision.input_pipeline import checks, classes, labelled, pixels
+from jaxvision.input_pipeline import checks, labelled, pixels
 from jaxvision.input_pipeline.dataset import Dataset
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # labels 0 to 6
@@ -23,17 +22,12 @@ USAGES = {"training": "train", "publictest": "val", "privatetest": "test"}
 PIXELS = 48 * 48
 
 
-def load(config: Any) -> Dataset:
-    """Reads config.data.path, a .csv file or a folder; rows as `labelled.make_dataset` gives them.
+def load(path: Path, config: Any) -> Dataset:
+    """Reads the csv; rows as `labelled.make_dataset` gives them.
 
     Raises:
-      UserError: the path or what it holds cannot be used.
+      UserError: it cannot be read, or more than 1 % of its rows cannot be used.
     """
-    path = Path(config.data.path).expanduser()
-    if not path.exists() and not config.data.tfds:
-        raise UserError(f"data.path={str(path)!r} does not exist: give a folder or fer2013.csv")
-    if path.is_dir() or path.suffix.lower() == ".parquet" or config.data.tfds:
-        return classes.load(config)
     pixels.refuse_range(config.data.range, "the csv's are of 8")
     examples, problems, total = _read_csv(path)
     notes = checks.skip_problems(problems, total, str(path))
@@ -96,4 +90,4 @@ def _example(number: int, row: dict[str, str], columns: dict[str, str]) -> label
     if usage and not split:
         raise ValueError(f"unknown Usage {usage!r}, not Training, PublicTest or PrivateTest")
     digest = hashlib.blake2b(square.tobytes(), digest_size=16).hexdigest()
-    return labelled.Example(f"row {number}", square, name.lower(), split, digest)
+    return labelled.Example(f"row {number}", square, name.lower(), split, digest, side)
