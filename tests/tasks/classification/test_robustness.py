@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import types
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from PIL import Image
 from jaxvision import evaluate, train
 from jaxvision.engine import read_config
 from jaxvision.input_pipeline.augment import webcam
+from jaxvision.sharding import make_mesh
 from jaxvision.tasks.classification import model, robustness
 from tests.tasks.classification.test_classification import CLASSES, picture, tiny_config
 
@@ -109,6 +111,13 @@ def test_evaluation_tells_what_a_webcam_costs(run, monkeypatch, tmp_path, capsys
     assert not (tmp_path / "other" / "figures").exists() or not list(
         (tmp_path / "other" / "figures").glob("*corrupt*")
     )
+
+
+def test_a_condition_is_told_where_each_picture_stands_in_its_split(monkeypatch):
+    monkeypatch.setattr(evaluate.loader, "eval_batches", lambda feed, size: [{}] * 3)
+    feed = types.SimpleNamespace(mesh=make_mesh({}))
+    rows = evaluate._changed(lambda batch, rows: np.asarray(rows), feed, 4 * len(jax.devices()))
+    np.testing.assert_array_equal(np.concatenate(list(rows)), range(12 * len(jax.devices())))
 
 
 def test_an_exported_model_is_judged_as_well(tmp_path):
