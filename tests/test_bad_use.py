@@ -232,7 +232,7 @@ def test_at_every_moment(call, tmp_path, monkeypatch, error, code, words, moment
     }
     monkeypatch.setattr(*places[moment], raise_it)
     if moment == "finish":
-        monkeypatch.setattr(train, "start", lambda run: (_State(), {}))
+        monkeypatch.setattr(train, "start", lambda *arguments: (_State(), {}))
         monkeypatch.setattr(train, "_loop", lambda *arguments: {})
     mode = "evaluate" if moment == "evaluation" else "train"
     if mode == "evaluate":
