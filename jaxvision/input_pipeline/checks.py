@@ -65,7 +65,7 @@ def check_files(
     """
     value_range = pixels.check_range(value_range)
     store = cache.cache_dir() / "checked" / f"{fingerprint([Path(root).resolve()])}.json"
-    known = {key: Checked(*fields) for key, fields in (cache.read_json(store) or {}).items()}
+    known = {key: _kept(fields) for key, fields in (cache.read_json(store) or {}).items()}
     keys = [_key(path, kind, value_range) for path, kind in files]
     missing = [i for i, key in enumerate(keys) if key not in known]
     fresh = {}
@@ -98,6 +98,12 @@ def _key(path: str | Cell, kind: str | Coding, value_range: Sequence[float]) -> 
     state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, content)
     stated = value_range if kind == "image" else ()
     return f"{cache.code_version()} {kind} {stated} {state} {path}"
+
+
+def _kept(fields: Sequence[Any]) -> Checked:
+    """What JSON made of a Checked."""
+    checked = Checked(*fields)
+    return checked._replace(present=tuple(checked.present))
 
 
 def _check(path: str | Cell, kind: str | Coding, value_range: Sequence[float]) -> Checked:
