@@ -9,9 +9,9 @@ import pytest
 
 from jaxvision import failures
 
-# Says that it is there, is signalled twice at once, and sleeps in C, where no handler runs.
+# Is signalled twice at once, says what it received, and sleeps on, whatever comes.
 PROGRAM = """
-import ctypes, os, signal, sys
+import os, sys, time
 from jaxvision import failures
 failures.AGAIN = float(sys.argv[1])
 with failures.remembered_signals() as received:
@@ -19,7 +19,7 @@ with failures.remembered_signals() as received:
         os.kill(os.getpid(), int(sys.argv[2]))
         [None for _ in range(1000)]
     print(received, flush=True)
-    ctypes.CDLL(None).usleep(10_000_000)
+    time.sleep(30)
 """
 
 
