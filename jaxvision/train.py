@@ -220,7 +220,7 @@ def _loop(run: Run, state: TrainState, notes: dict, log: logs.RunLog, ahead: Ahe
         validate = make_validate(run, opened)
         # Before, there was nothing that would have to be saved.
         received = opened.enter_context(failures.remembered_signals())
-        advance = make_advance(run, feed, int(state.step), received, *([ahead] if ahead else []))
+        advance = make_advance(run, feed, int(state.step), received, ahead)
         return _steps(run, state, notes, log, (advance, validate, check), received, begun)
 
 
