@@ -1,8 +1,8 @@
 """Small convolutional networks for small faces, trained from scratch.
 
-CNN4 and CNN5 are the plain baselines: convolution, batch norm, ReLU, pooling. SECNN is residual,
-with squeeze and excitation in every block, Mish in place of ReLU, and multi-head self-attention
-over the places of its last map.
+CNN4, CNN5 and CNN5Wide are the plain baselines: convolution, batch norm, ReLU, pooling. SECNN is
+residual, with squeeze and excitation in every block, Mish in place of ReLU, and multi-head
+self-attention over the places of its last map.
 """
 
 import functools
@@ -117,6 +117,7 @@ class CNN(nn.Module):
 
 CNN4 = CNN
 CNN5 = functools.partial(CNN, filters=(32, 64, 128, 256, 256), kernels=(5, 3, 3, 3, 3))
+CNN5Wide = functools.partial(CNN, filters=(48, 96, 192, 384, 384), kernels=(5, 3, 3, 3, 3))
 SECNN = functools.partial(
     CNN,
     filters=(64, 128, 256, 512),

@@ -39,6 +39,7 @@ CLASSIFIERS = {
     # For small images, from scratch.
     "cnn4": cnn.CNN4,
     "cnn5": cnn.CNN5,
+    "cnn5_wide": cnn.CNN5Wide,
     "se_cnn": cnn.SECNN,
     "vgg_face": vgg.VGGFace,
     "vgg16_bn": vgg.VGG16BN,
