@@ -281,7 +281,10 @@ class RAM(nn.Module):
             return nn.Dense(self.classes, name="classifier")(last)  # [B, classes]
         steps, batch, _ = hidden.shape
         size = self.shape[0] * self.shape[1] * self.shape[2]
-        x = nn.relu(nn.Dense(self.decoder_width, dtype=self.dtype, name="decoder_hidden")(hidden))
+        # Not a ReLU: the state grows from glimpse to glimpse, and after the fifth no unit was left
+        # that drew anything. What draws nothing learns nothing, and earns the policy nothing.
+        x = nn.Dense(self.decoder_width, dtype=self.dtype, name="decoder_hidden")(hidden)
+        x = nn.leaky_relu(x, 0.1)
         # The sum of what is drawn at each glimpse is what the sum draws, the last layer being
         # linear: to add up here, before it is as wide as the image, saves half of the time.
         x = jnp.cumsum(jnp.concatenate([jnp.zeros_like(x[:1]), x]), axis=0)

@@ -90,7 +90,8 @@ def rollout_of(network, policy, variables, pixels, key, alike=False, noise_scale
 
 def _loss(options, model_options, roll, params, extra, batch, key):
     noise_scale, images = 1.0, len(batch["image"])
-    if options.baseline == "means":  # each image once more, looked at without noise
+    learned = model_options.policy == "learned"
+    if learned and options.baseline == "means":  # each image once more, looked at without noise
         noise_scale = jnp.repeat(jnp.asarray([1.0, 0.0]), images)[:, None]
         batch = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), batch)
     rollout = roll({"params": params, **extra}, batch["image"], key, noise_scale=noise_scale)
@@ -102,14 +103,14 @@ def _loss(options, model_options, roll, params, extra, batch, key):
     if options.normalize_rewards:
         returns = reinforce.normalized(returns)
     loss, one = head_loss, jnp.ones(())
-    if options.baseline == "means":
+    if learned and options.baseline == "means":
         advantages = reinforce.over_means(returns)
     else:
         baseline_loss = reinforce.baseline_loss(returns, rollout.baselines)
         advantages = returns - rollout.baselines
         loss += baseline_loss
         sums |= {"baseline_mse": (baseline_loss, one)}
-    if model_options.policy == "learned":
+    if learned:
         # A first glimpse that chance or the config places was not drawn from the policy.
         drawn = slice(0 if model_options.first == "learned" else 1, None), slice(images)
         log_stds = rollout.log_stds[drawn]
