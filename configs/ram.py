@@ -73,6 +73,8 @@ def _base():
         std=0.05,  # of the policy, where an image is 2 wide
         learn_std=False,  # the policy also says its std, which starts there
         heads_train_core=False,  # the policy's and the baseline's gradients reach the core
+        start="middle",  # of the policy's means: middle | spread: each glimpse at its own place
+        at_means=False,  # once it is trained the policy looks at its means, without noise
         policy_sees="state",  # the core's (the paper's) | glimpse: and the last patches and place
     )
 
@@ -81,6 +83,9 @@ def _base():
         # error at the end) or error_drop (by how much each glimpse lowers it).
         reward="error_drop",
         discount=1.0,  # of later glimpses' rewards
+        # What a return is compared with: learned (a head's guess) | means (what the policy's means
+        # earn at the same image, which is then looked at twice).
+        baseline="learned",
         normalize_rewards=False,  # returns with mean 0 and deviation 1 over the batch
         # Of the policy's loss. Adam scales it away; the clipping of the common gradient does not.
         policy_weight=0.01,
@@ -158,7 +163,12 @@ def _cluttered100(config):
 def _cifar10(config):
     """Unsupervised: 9 glimpses of 6 x 6, three patches, scale 2."""
     config.model.glimpses, config.model.size, config.model.patches = 9, 6, 3
-    config.model.std = 0.15
-    config.loss.normalize_rewards = True
+    config.batch_size = 32
+    # A network and a policy that learn together hold each other where they began, so each glimpse
+    # begins at a place of its own; docs/ram.md tells how much of the gain that is.
+    config.model.first, config.model.start = "learned", "spread"
+    config.model.std, config.model.at_means = 0.02, True
+    config.loss.baseline, config.loss.discount = "means", 0.0
+    config.loss.normalize_rewards, config.loss.policy_weight = True, 0.001
     config.train.epochs = 30
     config.eval.every_epochs = 10.0

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from jaxvision.models.retina import Retina, corner_pixels, pooled_square
+from jaxvision.models.retina import Retina, corner_pixels, pooled_square, spread_points
 
 CORES = {
     "rnn": functools.partial(nn.SimpleCell, activation_fn=nn.relu),  # the paper's
@@ -96,13 +97,14 @@ class Glimpse(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, state, noise, given, padded):
+    def __call__(self, state, noise, given, start, padded):
         """One step of the scan.
 
         Args:
           state: (core's carry, mean [B, 2], log_std [B, 2]) of the location to come.
           noise: standard normal [B, 2].
           given: [B, 2], where to look in place of the policy's choice; None: the policy's.
+          start: [2], where the mean of the next location starts to learn, before tanh; None: 0.
           padded: the images, from `Retina.pad`.
 
         Returns:
@@ -123,7 +125,7 @@ class Glimpse(nn.Module):
         # weights on a ReLU state that grows drive tanh to its ends within a few epochs, where no
         # gradient brings it back and every glimpse falls on one corner. On a state of unit size,
         # with the layer's scale outside its weights, a step moves the mean a sixteenth as far. It
-        # starts with every mean near the middle: from far out, half of them never come back.
+        # adds to where the mean starts, which is near the middle: from far out, half never return.
         seen = seen.astype(jnp.float32)
         seen /= jnp.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6)
         if self.policy_sees == "glimpse":
@@ -131,7 +133,8 @@ class Glimpse(nn.Module):
             # it by a weighted sum, which this layer can learn.
             seen = jnp.concatenate([seen, 3 * pixels, place], axis=-1)
         location = nn.Dense(2, name="location", kernel_init=nn.initializers.normal(0.1))
-        next_mean = jnp.tanh(location(seen) / self.hidden**0.5)
+        next_mean = location(seen) / self.hidden**0.5
+        next_mean = jnp.tanh(next_mean if start is None else next_mean + start)
         next_log_std = jnp.full_like(next_mean, jnp.log(self.std))
         if self.learn_std:
             next_log_std += nn.Dense(2, name="spread", kernel_init=nn.initializers.zeros)(seen)
@@ -169,6 +172,8 @@ class RAM(nn.Module):
       std: of the policy's Gaussian, in units of half an image.
       learn_std: the location network also says the std; `std` is where it starts.
       heads_train_core: let the gradients of location and baseline heads into the core.
+      start: of the policy's means: 'middle', all near it, or 'spread': each glimpse's at a place of
+        its own, which is learned too.
       policy_sees: 'state', the core's alone, as in the paper, or 'glimpse', that and the pixels and
         the place of the last glimpse.
       dtype: of the compute; parameters, locations and outputs are float32.
@@ -189,11 +194,12 @@ class RAM(nn.Module):
     std: float = 0.05
     learn_std: bool = False
     heads_train_core: bool = False
+    start: str = "middle"
     policy_sees: str = "state"
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images, key, given=None, alike=False):
+    def __call__(self, images, key, given=None, alike=False, noise_scale=1.0):
         """Looks `glimpses` times.
 
         Args:
@@ -201,19 +207,20 @@ class RAM(nn.Module):
           key: draws the first location and the policy's noise.
           given: [T, B, 2], locations that take the policy's place.
           alike: every image gets the same noise, so that none depends on those beside it.
+          noise_scale: a number or [B, 1], times the policy's noise; 0: at its means.
         """
         batch, retina = images.shape[0], Retina(self.size, self.patches, self.scale)
         noise_key, first_key = jax.random.split(key)
         draws = 1 if alike else batch
         noise = jax.random.normal(noise_key, (self.glimpses, draws, 2))
-        noise = jnp.broadcast_to(noise, (self.glimpses, batch, 2))
+        noise = noise_scale * jnp.broadcast_to(noise, (self.glimpses, batch, 2))
         mean, log_std = self._first(first_key, batch, draws)
         state = (self._empty_core(batch), mean, log_std)
         step = nn.scan(
             Glimpse,
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=(0, 0, nn.broadcast),
+            in_axes=(0, 0, 0, nn.broadcast),
             unroll=_unrolled(self.glimpses),
         )(
             retina,
@@ -227,7 +234,7 @@ class RAM(nn.Module):
             self.dtype,
             name="glimpse",
         )
-        _, seen = step(state, noise, given, pad(retina, images))
+        _, seen = step(state, noise, given, self._starts(), pad(retina, images))
         locations, sampled, means, log_stds, hidden = seen
         return Rollout(
             locations, sampled, means, log_stds, self._baselines(hidden), self._outputs(hidden)
@@ -246,6 +253,14 @@ class RAM(nn.Module):
             mean = jax.random.uniform(key, (draws, 2), minval=-1.0, maxval=1.0)
             mean = jnp.broadcast_to(mean, (batch, 2))
         return mean, jnp.full((batch, 2), -jnp.inf)
+
+    def _starts(self):
+        """[T, 2], where the means of the locations after each glimpse start, before tanh."""
+        if self.start == "middle":
+            return None
+        # After the last glimpse nothing follows: that row is never learned.
+        points = np.arctanh(spread_points(self.glimpses + 1)[1:])
+        return self.param("starts", lambda key: jnp.asarray(points))
 
     def _empty_core(self, batch):
         shape = (batch, self.hidden)
@@ -266,7 +281,10 @@ class RAM(nn.Module):
             return nn.Dense(self.classes, name="classifier")(last)  # [B, classes]
         steps, batch, _ = hidden.shape
         size = self.shape[0] * self.shape[1] * self.shape[2]
-        x = nn.relu(nn.Dense(self.decoder_width, dtype=self.dtype, name="decoder_hidden")(hidden))
+        # Not a ReLU: the state grows from glimpse to glimpse, and after the fifth no unit was left
+        # that drew anything. What draws nothing learns nothing, and earns the policy nothing.
+        x = nn.Dense(self.decoder_width, dtype=self.dtype, name="decoder_hidden")(hidden)
+        x = nn.leaky_relu(x, 0.1)
         # The sum of what is drawn at each glimpse is what the sum draws, the last layer being
         # linear: to add up here, before it is as wide as the image, saves half of the time.
         x = jnp.cumsum(jnp.concatenate([jnp.zeros_like(x[:1]), x]), axis=0)

@@ -51,6 +51,22 @@ def pooled_square(retina: Retina, window, side: int):
     return parts.mean((2, 4))  # [B, size, size, C]
 
 
+def spread_points(count: int) -> np.ndarray:
+    """`count` points, each as far as can be from those before it: the middle, corners, sides, ...
+
+    Returns:
+      float32 [count, 2], within two thirds of the way to the borders, where a patch still lies on
+      the image for the most part.
+    """
+    side = np.linspace(-1, 1, 21)
+    places = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    points = np.zeros((1, 2))
+    while len(points) < count:
+        away = np.linalg.norm(places[:, None] - points, axis=-1).min(1)
+        points = np.concatenate([points, places[[np.argmax(away.round(6))]]])
+    return (points[:count] * 2 / 3).astype(np.float32)
+
+
 def look_at_image(retina: Retina, image: np.ndarray, locations: np.ndarray) -> np.ndarray:
     """What the retina shows of one image, on the host, at each location.
 

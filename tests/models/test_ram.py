@@ -10,7 +10,7 @@ from scipy import stats
 
 from jaxvision.models import ram
 from jaxvision.models.ram import RAM
-from jaxvision.models.retina import Retina
+from jaxvision.models.retina import Retina, spread_points
 from jaxvision.tasks.attention.glimpses import fixed_locations, fraction_seen, grid_points
 
 
@@ -99,6 +99,39 @@ def test_first_glimpse_and_given_locations():
     given = fixed_locations("random", jax.random.key(0), 3, 200)
     rollout = apply(model, variables, images, jax.random.key(1), given)
     np.testing.assert_array_equal(rollout.locations, given)
+
+
+def test_spread_means_start_apart_and_learn():
+    images = random_images(5)
+    model = tiny_ram(start="spread", first="centre", glimpses=5, std=1e-6)
+    variables = init(model, images)
+    rollout = apply(model, variables, images, jax.random.key(1))
+    corners = {tuple(point) for point in np.sign(rollout.locations[1:, 0])}
+    assert len(corners) == 4 and (abs(rollout.locations[1:]) > 0.3).all()
+    moved = jax.tree_util.tree_map_with_path(
+        lambda path, array: array + 0.2 * ("starts" in jax.tree_util.keystr(path)), variables
+    )
+    again = apply(model, moved, images, jax.random.key(1))
+    assert (again.locations[1:] > rollout.locations[1:]).all()
+
+
+def test_spread_points_are_as_far_apart_as_can_be():
+    points = spread_points(9)
+    assert abs(points).max() == pytest.approx(2 / 3) and not points[0].any()
+    assert {tuple(np.sign(point)) for point in points[1:5]} == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    distances = np.linalg.norm(points[:, None] - points, axis=-1) + 10 * np.eye(9)
+    assert distances.min() == pytest.approx(2 / 3)
+
+
+def test_without_noise_the_policy_looks_at_its_means():
+    images = random_images(4)
+    model = tiny_ram(first="learned", std=0.3)
+    variables = init(model, images)
+    rollouts = [
+        model.apply(variables, images, jax.random.key(seed), noise_scale=0.0) for seed in (1, 2)
+    ]
+    np.testing.assert_array_equal(rollouts[0].locations, rollouts[1].locations)
+    np.testing.assert_allclose(rollouts[0].sampled, rollouts[0].means)
 
 
 def test_reconstruction_adds_up_what_each_glimpse_draws():

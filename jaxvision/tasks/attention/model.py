@@ -30,13 +30,14 @@ def make_model(config: ConfigDict, info: dict[str, Any]) -> Model:
     shape = input_shape(config, info["shape"])
     network = make_network(config, len(info["classes"]), shape)
     roll = functools.partial(rollout_of, network, config.model.policy)
+    used = functools.partial(roll, noise_scale=_noise_in_use(config))
     return Model(
         init=lambda key, batch: network.init(key, jnp.zeros((1, *shape), jnp.uint8), key),
         load_weights=lambda variables: variables,
         augment=functools.partial(canvas.augment, config),
         loss=functools.partial(_loss, config.loss, config.model, roll),
         metrics=functools.partial(_metrics, config, network),
-        predict=functools.partial(_predict, roll, config.predict.rollouts),
+        predict=functools.partial(_predict, used, config.predict.rollouts),
         input_shape=shape,
     )
 
@@ -44,7 +45,8 @@ def make_model(config: ConfigDict, info: dict[str, Any]) -> Model:
 def make_network(config: ConfigDict, classes: int, shape: tuple[int, int, int]) -> RAM:
     """The linen module of a config, for images of (H, W, C)."""
     options = dict(config.model)
-    options.pop("policy")
+    for name in ("policy", "at_means"):
+        options.pop(name)
     options["widths"] = tuple(options["widths"])
     return RAM(classes=classes, shape=shape, dtype=jnp.dtype(config.train.dtype), **options)
 
@@ -71,18 +73,28 @@ def _check(config, info):
         )
 
 
-def rollout_of(network, policy, variables, pixels, key, alike=False):
-    """A `Rollout` of the policy, learned or fixed; `alike`: the same noise for every image."""
+def _noise_in_use(config):
+    """By which the policy's noise is multiplied once it is trained."""
+    return 0.0 if config.model.at_means else 1.0
+
+
+def rollout_of(network, policy, variables, pixels, key, alike=False, noise_scale=1.0):
+    """A `Rollout` of the policy, learned or fixed; `alike`, `noise_scale` as of `RAM.__call__`."""
     key, given_key = jax.random.split(key)
     given, batch = None, pixels.shape[0]
     if policy != "learned":
         given = fixed_locations(policy, given_key, network.glimpses, 1 if alike else batch)
         given = jnp.broadcast_to(given, (network.glimpses, batch, 2))
-    return network.apply(variables, pixels, key, given, alike)
+    return network.apply(variables, pixels, key, given, alike, noise_scale)
 
 
 def _loss(options, model_options, roll, params, extra, batch, key):
-    rollout = roll({"params": params, **extra}, batch["image"], key)
+    noise_scale, images = 1.0, len(batch["image"])
+    learned = model_options.policy == "learned"
+    if learned and options.baseline == "means":  # each image once more, looked at without noise
+        noise_scale = jnp.repeat(jnp.asarray([1.0, 0.0]), images)[:, None]
+        batch = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), batch)
+    rollout = roll({"params": params, **extra}, batch["image"], key, noise_scale=noise_scale)
     if model_options.head == "classifier":
         head_loss, rewards, sums = classify(rollout.outputs, batch["label"], model_options)
     else:
@@ -90,21 +102,24 @@ def _loss(options, model_options, roll, params, extra, batch, key):
     returns = reinforce.rewards_to_go(rewards, options.discount)
     if options.normalize_rewards:
         returns = reinforce.normalized(returns)
-    baseline_loss = reinforce.baseline_loss(returns, rollout.baselines)
-    loss = head_loss + baseline_loss
-    if model_options.policy == "learned":
+    loss, one = head_loss, jnp.ones(())
+    if learned and options.baseline == "means":
+        advantages = reinforce.over_means(returns)
+    else:
+        baseline_loss = reinforce.baseline_loss(returns, rollout.baselines)
+        advantages = returns - rollout.baselines
+        loss += baseline_loss
+        sums |= {"baseline_mse": (baseline_loss, one)}
+    if learned:
         # A first glimpse that chance or the config places was not drawn from the policy.
-        drawn = slice(0 if model_options.first == "learned" else 1, None)
+        drawn = slice(0 if model_options.first == "learned" else 1, None), slice(images)
         log_stds = rollout.log_stds[drawn]
-        advantages = returns[drawn] - rollout.baselines[drawn]
         policy_loss = reinforce.policy_loss(
-            rollout.means[drawn], log_stds, rollout.sampled[drawn], advantages
+            rollout.means[drawn], log_stds, rollout.sampled[drawn], advantages[drawn]
         )
         loss += options.policy_weight * policy_loss
         loss -= options.entropy_bonus * reinforce.gaussian_entropy(log_stds).sum(0).mean()
-    one = jnp.ones(())
-    sums |= {"loss": (loss, one), "baseline_mse": (baseline_loss, one)}
-    return loss, (extra, sums)
+    return loss, (extra, sums | {"loss": (loss, one)})
 
 
 def classify(logits, labels, model_options):
@@ -136,7 +151,9 @@ def _metrics(config, network, variables, batch, key):
         used = config.model.policy if policy == "own" else policy
         rollouts = 1 if used in ("centre", "grid") else config.eval.rollouts
         keys = jax.random.split(jax.random.fold_in(key, i), rollouts)
-        roll = functools.partial(rollout_of, network, used, variables, pixels)
+        roll = functools.partial(
+            rollout_of, network, used, variables, pixels, noise_scale=_noise_in_use(config)
+        )
         rolled = jax.lax.map(roll, keys)  # one after another: each holds T images a row
         if config.model.head == "classifier":
             judged = metrics.classifier_rows(rolled.outputs, batch["label"])
@@ -184,7 +201,8 @@ def make_draw(config: ConfigDict, info: dict[str, Any]) -> Callable[..., dict[st
     """`Report.draw`: rollouts at a few images, as rows of pictures and as a film."""
     shape = input_shape(config, info["shape"])
     network = make_network(config, len(info["classes"]), shape)
-    roll = jax.jit(functools.partial(rollout_of, network, config.model.policy))
+    roll = functools.partial(rollout_of, network, config.model.policy)
+    roll = jax.jit(functools.partial(roll, noise_scale=_noise_in_use(config)))
     return functools.partial(_draw, config, roll, info["classes"])
 
 

@@ -93,6 +93,22 @@ def _policy_loss_backward(residuals, cotangent):
 policy_loss.defvjp(_policy_loss_forward, _policy_loss_backward)
 
 
+def over_means(returns):
+    """Advantages over what the same images earn at the policy's means: self-critical training.
+
+    Rennie et al. 2017, arXiv 1612.00563. What an image earns depends more on the image than on where
+    it is looked at; the difference of two rollouts at it does not.
+
+    Args:
+      returns: [T, 2 B], of B images whose locations were drawn, and of the same at the means.
+
+    Returns:
+      [T, B].
+    """
+    drawn, at_means = jnp.split(returns, 2, axis=1)
+    return drawn - at_means
+
+
 def baseline_loss(returns, baselines):
     """Mean squared error of the baseline; the return is a constant."""
     return ((jax.lax.stop_gradient(returns) - baselines) ** 2).mean()

@@ -180,6 +180,18 @@ def test_an_answer_does_not_depend_on_the_pictures_beside_it(head, first):
             np.testing.assert_allclose(values[0], together[name][i], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("at_means", [True, False])
+def test_at_the_means_evaluation_has_no_noise(at_means):
+    config = ram_config(model__first="learned", model__std=0.5, model__at_means=at_means)
+    task = attention.make(config, INFO)
+    images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 1), np.uint8)
+    batch = {"image": images, "index": np.arange(4, dtype=np.int32)}
+    variables = jax.jit(task.model.init)(jax.random.key(0), batch)
+    measure = jax.jit(task.model.metrics)
+    places = [measure(variables, batch, jax.random.key(seed)).rows["locations"] for seed in (1, 2)]
+    assert np.array_equal(*places) == at_means
+
+
 def test_predictions_need_neither_flax_nor_jax():
     program = """
 import sys

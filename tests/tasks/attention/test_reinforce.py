@@ -178,6 +178,29 @@ def test_log_prob_entropy_and_returns_follow_their_formulas():
     assert np.isfinite(reinforce.normalized(jnp.ones((2, 5)))).all()
 
 
+def test_a_rollout_at_the_means_takes_what_the_image_earns_anyway_out_of_the_credit():
+    """Two images, one ten times as hard: the credit tells the draws apart, not the images."""
+    hard, easy = 10.0, 1.0
+    drawn = jnp.array([[hard + 0.2, easy - 0.1]])
+    at_means = jnp.array([[hard, easy]])
+    advantages = reinforce.over_means(jnp.concatenate([drawn, at_means], axis=1))
+    np.testing.assert_allclose(advantages, [[0.2, -0.1]], rtol=1e-5)
+
+
+def test_the_baseline_of_the_means_trains_no_head_and_both_rollouts_train_the_rest():
+    config = ram_config(model__first="learned", loss__baseline="means", loss__reward="error_drop")
+    task = attention.make(config, {"shape": [12, 12, 1], "classes": []})
+    batch = {"image": random_images(6), "index": np.arange(6)}
+    params = jax.jit(task.model.init)(jax.random.key(0), batch)["params"]
+    found = flatten_dict(gradient_of_loss(task, batch)(params))
+    still = {path[0] for path, gradient in found.items() if not np.asarray(gradient).any()}
+    assert still == {"baseline"}
+    config.loss.policy_weight = 0.0
+    without = attention.make(config, {"shape": [12, 12, 1], "classes": []})
+    core = flatten_dict(gradient_of_loss(without, batch)(params))["glimpse", "core", "i", "kernel"]
+    np.testing.assert_allclose(core, found["glimpse", "core", "i", "kernel"], rtol=1e-5, atol=1e-8)
+
+
 def surrogate_loss(means, log_stds, sampled, advantages):
     """The loss whose gradient REINFORCE's is, with everything else held constant by hand."""
     log_probs = reinforce.gaussian_log_prob(sampled, means, log_stds)
@@ -239,7 +262,8 @@ def test_reinforce_is_the_gradient_of_expected_reward_with_two_locations(baselin
     assert abs(mean - exact) < 4 * error
 
 
-def test_the_task_gives_the_location_network_the_gradient_of_expected_reward():
+@pytest.mark.parametrize("baseline", ["learned", "means"])
+def test_the_task_gives_the_location_network_the_gradient_of_expected_reward(baseline):
     """The whole task on an image of two sides, against the integral over all second glimpses."""
     std, labels = 0.3, 1
     config = ram_config(
@@ -248,6 +272,7 @@ def test_the_task_gives_the_location_network_the_gradient_of_expected_reward():
         model__glimpses=2,
         model__std=std,
         loss__reward="correct",
+        loss__baseline=baseline,
     )
     task = attention.make(config, {"shape": [12, 12, 1], "classes": ["left", "right"]})
     image = np.zeros((12, 12, 1), np.uint8)
