@@ -26,6 +26,7 @@ from jaxvision.tasks.perception import calibration, places, snapshots
 from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import report as perception_report
 from jaxvision.tasks.perception.attributes import match_attributes
+from tests.input_pipeline.readers.test_perception import NAMES, place_pulse
 from tests.tiny import overridden
 
 ATTRIBUTES = ("a", "b", "c")
@@ -410,6 +411,26 @@ def test_predict_writes_a_table_geojson_and_maps(finished, tmp_path):
     page = (tmp_path / "out" / "map.html").read_text()
     assert "41.9_12.5_y_Corva.png" in page and "x<" not in page and "http" not in page
     assert Image.open(tmp_path / "out" / "map.png").size[0] > 300
+
+
+def test_place_pulse_with_a_city_held_out_from_files_to_map(tmp_path):
+    place_pulse(tmp_path / "pulse")
+    config = tiny_config(
+        data__path=str(tmp_path / "pulse"), data__split="city", data__test_cities=("Corva",),
+        train__steps=2,
+    )  # fmt: skip
+    train.train(config, str(tmp_path / "run"))
+    held_out = {name for name in NAMES if name.endswith("_Corva")}
+    result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert result["examples"] == len(held_out) > 0
+    assert {"pearson_safe", "pearson_wealthy"} <= result["metrics"].keys()
+    photos, output = tmp_path / "pulse" / "images", tmp_path / "out"
+    predict.predict_files(config, str(tmp_path / "run"), str(photos), str(output))
+    points = json.loads((output / "scores.geojson").read_text())["features"]
+    placed = {p["properties"]["file"]: p["geometry"]["coordinates"] for p in points}
+    for name in NAMES:
+        latitude, longitude = map(float, name.split("_")[:2])
+        assert placed[f"{name}.JPG"] == pytest.approx([longitude, latitude])
 
 
 def scored(attributes, scores, ballots=None):
