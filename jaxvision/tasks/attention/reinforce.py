@@ -96,8 +96,8 @@ policy_loss.defvjp(_policy_loss_forward, _policy_loss_backward)
 def over_means(returns):
     """Advantages over what the same images earn at the policy's means: self-critical training.
 
-    Rennie et al. 2017, arXiv 1612.00563. What an image earns depends more on the image than on where
-    it is looked at; the difference of two rollouts at it does not.
+    Rennie et al. 2017, arXiv 1612.00563. Much of what an image earns is the image's own and not
+    that of where it is looked at; it is not in the difference of two rollouts at one image.
 
     Args:
       returns: [T, 2 B], of B images whose locations were drawn, and of the same at the means.
