@@ -124,8 +124,8 @@ class Glimpse(nn.Module):
         # REINFORCE is noise for the most part, and Adam's steps are as large for noise: plain
         # weights on a ReLU state that grows drive tanh to its ends within a few epochs, where no
         # gradient brings it back and every glimpse falls on one corner. On a state of unit size,
-        # with the layer's scale outside its weights, a step moves the mean a sixteenth as far. It
-        # adds to where the mean starts, which is near the middle: from far out, half never return.
+        # with the layer's scale outside its weights, a step moves the mean a sixteenth as far.
+        # Without `start` every mean begins near the middle: from far out, half never come back.
         seen = seen.astype(jnp.float32)
         seen /= jnp.sqrt((seen**2).mean(-1, keepdims=True) + 1e-6)
         if self.policy_sees == "glimpse":

@@ -101,7 +101,7 @@ def test_first_glimpse_and_given_locations():
     np.testing.assert_array_equal(rollout.locations, given)
 
 
-def test_spread_means_start_apart_and_learn():
+def test_spread_means_start_apart_and_follow_their_parameter():
     images = random_images(5)
     model = tiny_ram(start="spread", first="centre", glimpses=5, std=1e-6)
     variables = init(model, images)
