@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from benchmarks.timing import Contestant
@@ -117,6 +118,31 @@ def inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
         for _ in range(count):
             outputs = predict(variables, shard_batch(run.mesh, images))
         jax.block_until_ready(outputs)
+        return count * len(images)
+
+    return Contestant(go)
+
+
+def onnx_inference(run: Run, state: TrainState, images: np.ndarray) -> Contestant:
+    """The same through the model that `--mode=export` writes, on onnxruntime ([onnx])."""
+    import onnxruntime
+
+    from jaxvision.export import programs
+    from jaxvision.export.onnx.convert import to_onnx
+
+    model, variables = run.task.model, eval_variables(state, run.config.train.ema_decay)
+    flat = {n: np.asarray(a) for n, a in flatten_dict(variables, sep="/").items()}
+    shape = programs.input_shape(model)
+    exported = to_onnx(
+        programs.of_flat(model), flat, shape, constraints=programs.constraints(shape)
+    )
+    session = onnxruntime.InferenceSession(exported.SerializeToString())
+    name = session.get_inputs()[0].name
+
+    def go(wanted):
+        count = math.ceil(wanted / len(images))
+        for _ in range(count):
+            session.run(None, {name: images})
         return count * len(images)
 
     return Contestant(go)

@@ -121,7 +121,8 @@ def film_stages(model: str, film: Path, output: Path) -> dict[str, Contestant]:
     engine = open_engine(config, model)
     apply = make_apply(engine, config.predict.batch_size)
     fps, frames = read_video(film)
-    short = output / "short.mp4"
+    short, drawn = output / "short.mp4", output / "drawn"
+    drawn.mkdir()
     count = write_film(short, itertools.islice(frames, FRAMES), fps)
 
     def decode(_: int) -> int:
@@ -131,7 +132,7 @@ def film_stages(model: str, film: Path, output: Path) -> dict[str, Contestant]:
         return write_film(output / "copy.mp4", read_video(short)[1], fps)
 
     def whole(_: int) -> int:
-        engine.predictor.stream(apply, short, output, engine.fitted)
+        engine.predictor.stream(apply, short, drawn, engine.fitted)
         return count
 
     inputs = [

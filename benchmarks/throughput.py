@@ -38,6 +38,7 @@ RATIOS = (
     ("jax step", "torch step"),
     ("jax step", "torch compiled step"),
     ("jax inference", "torch inference"),
+    ("onnxruntime inference", "torch inference"),
     ("jax inference", "torch compiled inference"),
 )
 
@@ -87,7 +88,12 @@ def memory() -> dict[str, float]:
 
 
 def measure(
-    config: ConfigDict, with_torch: bool, compiled: bool, rounds: int, seconds: float
+    config: ConfigDict,
+    with_torch: bool,
+    compiled: bool,
+    rounds: int,
+    seconds: float,
+    with_onnx: bool = False,
 ) -> dict:
     """Rates, ratios and memory of a config; JSON-able."""
     with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +101,10 @@ def measure(
         state, batch = initial_state(run, make_optimizer(run)), jax_side.first_batch(run)
         parameters = jax_side.trained_parameters(state)
         contestants = jax_contestants(run, state, batch)
+        if with_onnx:
+            contestants["onnxruntime inference"] = jax_side.onnx_inference(
+                run, state, batch["image"]
+            )
         if with_torch:
             contestants |= torch_contestants(config, batch, parameters, compiled)
         rates = in_turn(contestants, rounds, seconds)
@@ -139,7 +149,12 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave PyTorch some memory
     workdir.keep_compiled_programs()
     result = measure(
-        FLAGS.config, not FLAGS.no_torch, FLAGS.torch_compile, FLAGS.repeats, FLAGS.seconds
+        FLAGS.config,
+        not FLAGS.no_torch,
+        FLAGS.torch_compile,
+        FLAGS.repeats,
+        FLAGS.seconds,
+        FLAGS.onnx,
     )
     result = {"machine": machine(), "config": FLAGS.config.to_dict(), **result}
     result["start_up"] = start_up
@@ -156,6 +171,7 @@ def define_flags() -> None:
     flags.DEFINE_float("seconds", 5.0, "About how long a turn is.")
     flags.DEFINE_bool("no_torch", False, "Leave PyTorch out.")
     flags.DEFINE_bool("torch_compile", False, "Also time torch.compile of the same model.")
+    flags.DEFINE_bool("onnx", False, "Also time inference of the ONNX export, on onnxruntime.")
     flags.DEFINE_string(
         "out", "", "Result file; '': benchmarks/results/throughput_<config>_<device>."
     )

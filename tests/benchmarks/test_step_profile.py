@@ -20,6 +20,7 @@ def test_a_step_is_its_operations():
     assert wanted | {"augmentation", "batch norm", "optimizer and sums"} <= set(
         result["by_purpose"]
     )
-    # Almost all of it is of the program that was compiled, and known by its name.
-    known = sum(time for name, time in times.items() if name in operations)
-    assert known > 0.9 * sum(times.values())
+    # What ran is of the program that was compiled, and known by its name, but for XLA's loops. In
+    # number, not in time: a busy machine stretches any.
+    known = sum(name in operations for name in times)
+    assert known > 0.95 * len(times)

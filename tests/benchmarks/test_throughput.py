@@ -15,6 +15,7 @@ from jaxvision import losses
 from jaxvision.checkpoint import open_checkpoints
 from jaxvision.models import conv
 from jaxvision.tasks import segmentation
+from jaxvision.training.run import initial_state, make_optimizer
 
 
 def tiny_config():
@@ -162,6 +163,12 @@ def test_throughput_of_a_tiny_config(monkeypatch):
     ratio = result["ratios"]["jax loop / jax step"]
     assert ratio == pytest.approx(rates["jax loop"] / rates["jax step"])
     json.dumps(result)
+
+
+def test_the_onnx_export_is_timed_on_the_same_batch(tiny_run):
+    pytest.importorskip("onnxruntime")
+    state, batch = initial_state(tiny_run, make_optimizer(tiny_run)), jax_side.first_batch(tiny_run)
+    assert jax_side.onnx_inference(tiny_run, state, batch["image"]).run(3) == 4
 
 
 def test_torch_is_timed_on_the_same_batch(tiny_run, torch):

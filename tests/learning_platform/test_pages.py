@@ -203,6 +203,8 @@ def test_keyboard_is_enough(live):
         tab_to(page, "Log in")
         page.keyboard.press("Enter")
         page.wait_for_url(live.url + "/login/")
+        # Keys go where the page put the cursor, which a browser does some time after loading.
+        sync_api.expect(page.get_by_label("E-mail")).to_be_focused()
         page.keyboard.type("sam@example.org")
         page.keyboard.press("Tab")
         page.keyboard.type(live.passwords["sam@example.org"])
