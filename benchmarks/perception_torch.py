@@ -1,7 +1,8 @@
 """The scorer of `jaxvision.models.perception` in plain PyTorch: only to compare speed with.
 
-MobileNetV2, frozen or not, and the hidden layers of the head; the same widths, loss and optimizer,
-no augmentation: the middle of each photo in place of a random crop. Strides as in `unet_torch`.
+MobileNetV2, frozen or not, the means of its maps, and the heads; the same widths, loss and
+optimizer, no augmentation: the middle of each photo in place of a random crop. Strides as in
+`unet_torch`.
 """
 
 from collections.abc import Callable
@@ -19,44 +20,50 @@ from jaxvision.tasks.perception.model import crop_size
 class Scorer(nn.Module):
     """Photos uint8 [B, S, S, 3] to values float32 [B, A]."""
 
-    def __init__(self, encoder: nn.Module, hidden: tuple[int, ...], dropout: float, crop: int):
-        """Args: `encoder` from unet_torch; the head's; side of what is seen of a photo."""
+    def __init__(
+        self,
+        encoder: nn.Module,
+        heads: int,
+        hidden: tuple[int, ...],
+        dropout: float,
+        attributes: int,
+        crop: int,
+    ):
+        """Args: `encoder` from unet_torch; the heads'; side of what is seen of a photo."""
         super().__init__()
-        self.crop, self.frozen = crop, False
-        self.encoder, features = encoder, 1280
-        self.last = unet_torch.conv_bn(encoder.channels[-1], features, 1, encoder.momentum)
-        layers = []
-        for width in hidden:
-            layers += [nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU()]
-            features = width
-        self.head = nn.Sequential(*layers, nn.Dropout(dropout))
-        self.features = features
-
-    def add_output(self, attributes: int) -> "Scorer":
-        """With an output for each attribute."""
-        self.head.append(nn.Linear(self.features, attributes))
-        return self
+        self.crop, self.frozen, self.encoder = crop, False, encoder
+        found = []
+        for _ in range(heads):
+            features = sum(encoder.channels)
+            layers = [nn.BatchNorm1d(features, 1e-5, 1 - encoder.momentum)]
+            for width in hidden:
+                layers += [nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU()]
+                features = width
+            found.append(
+                nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(features, attributes))
+            )
+        self.heads = nn.ModuleList(found)
 
     def freeze(self) -> "Scorer":
         """With an encoder that does not learn, and whose batch norm stays on its statistics."""
         self.frozen = True
-        for part in (self.encoder, self.last):
-            part.requires_grad_(False)
+        self.encoder.requires_grad_(False)
         return self
 
     def train(self, mode: bool = True) -> "Scorer":
         super().train(mode)
         if self.frozen:
-            self.encoder.eval(), self.last.eval()
+            self.encoder.eval()
         return self
 
     def forward(self, images):
+        """The heads' values, [M, B, A]."""
         start = (images.shape[1] - self.crop) // 2
         middle = images[:, start : start + self.crop, start : start + self.crop]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pixels = middle.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # channels_last already
-            features = self.last(self.encoder(pixels)[-1]).mean((2, 3))  # [B, 1280]
-        return self.head(features).float()
+            features = torch.cat([m.mean((2, 3)) for m in self.encoder(pixels)], 1)  # [B, C]
+        return torch.stack([head(features).float() for head in self.heads])
 
 
 def make_model(config, batch: dict[str, np.ndarray]) -> Scorer:
@@ -65,7 +72,7 @@ def make_model(config, batch: dict[str, np.ndarray]) -> Scorer:
     Raises:
       ValueError: its encoder is no MobileNetV2, or its loss another one than mse of scores.
     """
-    encoder, options = encoder_options.make(config, num_classes=0), config.loss
+    encoder, options = encoder_options.make(config), config.loss
     ours = encoder.model
     if not isinstance(ours, mobilenet_v2.MobileNetV2):
         raise ValueError(f"no PyTorch counterpart of {encoder.name}: run with --no_torch")
@@ -73,8 +80,8 @@ def make_model(config, batch: dict[str, np.ndarray]) -> Scorer:
         raise ValueError(f"no PyTorch counterpart of loss {options.name}: run with --no_torch")
     theirs = unet_torch.Encoder(ours.width, ours.repeats, ours.bn_momentum)
     crop = crop_size(config, batch["image"].shape[1])
-    model = Scorer(theirs, tuple(config.model.hidden), config.model.dropout, crop)
-    model.add_output(batch["score"].shape[1])
+    options, attributes = config.model, batch["score"].shape[1]
+    model = Scorer(theirs, options.heads, tuple(options.hidden), options.dropout, attributes, crop)
     if encoder.freeze:
         model.freeze()
     return model.to(memory_format=torch.channels_last)
@@ -86,9 +93,13 @@ def make_train_step(
     """Returns step() -> loss; scores in standard deviations of the batch, ours of the split."""
     score = batch["score"]
     standard = ((score - score.mean(0)) / score.std(0)).astype(np.float32)
-    return torch_side.train_step(model, config, batch["image"], [standard], F.mse_loss)
+
+    def loss(values, standard):
+        return F.mse_loss(values, standard.expand_as(values))
+
+    return torch_side.train_step(model, config, batch["image"], [standard], loss)
 
 
 def make_predict(model: Scorer, config, images: np.ndarray) -> Callable[[], torch.Tensor]:
     """Returns predict() -> values float32 [B, A] of uint8 images on the host."""
-    return torch_side.inference(model, config, images, lambda values: values)
+    return torch_side.inference(model, config, images, lambda values: values.mean(0))

@@ -161,7 +161,7 @@ FIELDS = [
     ("perception", "data.cached_views", 11, "to 10"),
     ("perception", "data.folds", -1, "from 0"),
     ("perception", "data.attributes", (1,), "a text"),
-    ("perception", "model.snapshot_decay", 1.0, "below 1"),
+    ("perception", "model.heads", 0, "from 1"),
     ("perception", "loss.name", "mae", "'huber'"),
     ("perception", "loss.scores", 0.0, "nothing would be learned"),
     ("perception", "loss.votes", -1.0, "at least 0"),

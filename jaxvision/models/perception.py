@@ -1,4 +1,11 @@
-"""A network that scores photos: an encoder, two hidden layers, and one value an attribute."""
+"""A network that scores photos: an encoder, and heads with one value an attribute.
+
+How a street feels is in its materials, colours and light as much as in what stands there, and the
+last map of a network that learned to tell objects has let go of these: the scorer looks at the
+means of the encoder's map at every stride (as in style transfer, Gatys et al. 2016). Several heads
+that begin differently are right more often than one, and where they disagree none is sure (deep
+ensembles, Lakshminarayanan et al. 2017, arXiv 1612.01474).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,25 +14,33 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxvision.models.norm import batch_norm
+from jaxvision.models.pool import MeanPool
+
 DECILE_ODDS = np.log(np.arange(1, 10) / (10 - np.arange(1, 10)))  # logits of .1 to .9
 
 
 class Head(nn.Module):
-    """Pooled features [B, C] to {name: float32 [B, A]}; see Scorer for the names."""
+    """Pooled features [B, C] to {name: float32 [B, A]}; see Scorer for the names.
+
+    Features of different maps differ in size a hundredfold, so batch norm comes first.
+    """
 
     attributes: int
     hidden: Sequence[int] = (512, 256)
     dropout: float = 0.0
     spread: bool = False
+    bn_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features, train: bool):
-        x = features.astype(self.dtype)
+        x = batch_norm(train, (), name="features_bn", momentum=self.bn_momentum, dtype=self.dtype)(
+            features
+        )
         for i, width in enumerate(self.hidden):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            init = nn.initializers.he_normal()
-            x = nn.relu(nn.Dense(width, dtype=self.dtype, kernel_init=init, name=f"hidden{i}")(x))
+            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"hidden{i}")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # Small at first: every photo starts at the mean.
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
@@ -39,25 +54,26 @@ class Head(nn.Module):
 
 
 class Scorer(nn.Module):
-    """Images [B, H, W, 3] in [0, 255], or their features, to {name: float32 [B, A]}.
+    """Images [B, H, W, 3] in [0, 255], or their features, to {name: float32 [M, B, A]}, M heads.
 
     'value' is a score in standard deviations of the training split's (for votes, up to a factor and
     an offset); 'log_spread', where asked for, is the logarithm of its standard deviation.
 
     Attributes:
-      encoder: images -> pooled features [B, C].
-      head: features -> outputs.
+      encoder: images -> {stride: map [B, H, W, C]}.
+      heads: each features [B, C] -> {name: float32 [B, A]}.
       thresholds: learn where deciles part on the value's axis (`decile_thresholds`).
       votes: learn how votes follow from differences of values (`vote_scale`).
     """
 
     encoder: nn.Module
-    head: Head
+    heads: Sequence[Head]
     thresholds: bool = False
     votes: bool = False
 
     def setup(self):
-        attributes = self.head.attributes
+        attributes = self.heads[0].attributes
+        self.last_pool = MeanPool()  # Grad-CAM looks at its input
         if self.thresholds:
             # The first threshold and the steps from each to the next, so that they stay in order;
             # in one axis, so that weight decay leaves them alone.
@@ -69,19 +85,23 @@ class Scorer(nn.Module):
             self.log_tie = self.param("vote_log_tie", nn.initializers.zeros, (attributes,))
 
     def __call__(self, images, train: bool):
-        return self.head(self.encoder(images, train), train)
+        return self.score_features(self.features(images, train), train)
 
     def features(self, images, train: bool):
-        """Pooled features, float32 [B, C]."""
-        return self.encoder(images, train)
+        """The mean of every map, side by side: [B, C]."""
+        maps = self.encoder(images, train)
+        *earlier, last = sorted(maps)
+        means = [maps[stride].mean(axis=(1, 2)) for stride in earlier]
+        return jnp.concatenate([*means, self.last_pool(maps[last])], axis=-1)
 
     def score_features(self, features, train: bool):
         """As __call__, from features."""
-        return self.head(features, train)
+        outputs = [head(features, train) for head in self.heads]
+        return {name: jnp.stack([output[name] for output in outputs]) for name in outputs[0]}
 
     def decile_thresholds(self):
         """Increasing thresholds, float32 [A, 9]: P(decile > k) = sigmoid(value - thresholds[k])."""
-        steps = self.decile_steps.reshape(self.head.attributes, -1)  # [A, 9]
+        steps = self.decile_steps.reshape(self.heads[0].attributes, -1)  # [A, 9]
         rising = jnp.concatenate([steps[:, :1], nn.softplus(steps[:, 1:])], axis=1)
         return jnp.cumsum(rising, axis=1)
 

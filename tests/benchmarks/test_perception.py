@@ -89,10 +89,21 @@ def copy_into(model, variables):
         layer.bias.data = torch.from_numpy(variables["params", *name, "bias"])
         layer.running_mean = torch.from_numpy(variables["batch_stats", *name, "mean"].copy())
         layer.running_var = torch.from_numpy(variables["batch_stats", *name, "var"].copy())
-    dense = [m for m in model.head if isinstance(m, torch.nn.Linear)]
-    for name, layer in zip(("hidden0", "hidden1", "out"), dense, strict=True):
-        layer.weight.data = torch.from_numpy(variables["params", "head", name, "kernel"].T.copy())
-        layer.bias.data = torch.from_numpy(variables["params", "head", name, "bias"])
+    for i, head in enumerate(model.heads):
+        norm, *dense = [m for m in head if isinstance(m, torch.nn.Linear | torch.nn.BatchNorm1d)]
+        for target, kind, name in (
+            (norm.weight, "params", "scale"),
+            (norm.bias, "params", "bias"),
+            (norm.running_mean, "batch_stats", "mean"),
+            (norm.running_var, "batch_stats", "var"),
+        ):
+            array = variables[kind, f"heads_{i}", "features_bn", name]
+            target.data = torch.from_numpy(array.copy())
+        for name, layer in zip(("hidden0", "hidden1", "out"), dense, strict=True):
+            layer.weight.data = torch.from_numpy(
+                variables["params", f"heads_{i}", name, "kernel"].T.copy()
+            )
+            layer.bias.data = torch.from_numpy(variables["params", f"heads_{i}", name, "bias"])
 
 
 @pytest.mark.parametrize("system", ["perception", "perception_finetuned"])

@@ -16,7 +16,7 @@ from jaxvision.input_pipeline.score_scale import Scale
 from jaxvision.models import encoder_options
 from jaxvision.models.perception import Head, Scorer
 from jaxvision.task import Model
-from jaxvision.tasks.perception import report, snapshots
+from jaxvision.tasks.perception import report
 from jaxvision.tasks.perception.criterion import score_errors, targets
 from jaxvision.tasks.perception.draw import draw
 from jaxvision.visualize import grad_cam
@@ -40,18 +40,22 @@ def make(config: ConfigDict, info: dict[str, Any]) -> tuple[Model, Callable]:
       UserError: unknown loss, encoder or layer; options that contradict each other.
     """
     dtype = jnp.dtype(config.train.dtype)
-    encoder = encoder_options.make(config, dtype=dtype, num_classes=0)
+    encoder = encoder_options.make(config, dtype=dtype)
     _check(config, encoder)
     scale = score_scale.from_info(info)
     ordinal, gaussian = (config.loss.name == name for name in ("ordinal", "gaussian"))
-    head = Head(
-        attributes=len(scale.attributes),
-        hidden=tuple(config.model.hidden),
-        dropout=config.model.dropout,
-        spread=gaussian,
-        dtype=dtype,
-    )
-    scorer = Scorer(encoder.model, head, thresholds=ordinal, votes=config.loss.votes > 0)
+    heads = [
+        Head(
+            attributes=len(scale.attributes),
+            hidden=tuple(config.model.hidden),
+            dropout=config.model.dropout,
+            spread=gaussian,
+            bn_momentum=config.model.encoder.bn_momentum,
+            dtype=dtype,
+        )
+        for _ in range(config.model.heads)
+    ]
+    scorer = Scorer(encoder.model, heads, thresholds=ordinal, votes=config.loss.votes > 0)
     parts = Parts(config, scorer, encoder, scale)
     predict, attend = (functools.partial(f, parts) for f in (_predict, _attend))
     model = Model(
@@ -69,26 +73,17 @@ def make(config: ConfigDict, info: dict[str, Any]) -> tuple[Model, Callable]:
 
 
 def _check(config, encoder):
-    frozen = set(encoder.model.layer_order()) <= set(encoder.model.frozen)
-    for name, value in (
-        ("data.cached_views", config.data.cached_views),
-        ("model.snapshots", config.model.snapshots),
-    ):
-        if value and not frozen:
-            raise UserError(
-                f"{name}={value} needs an encoder that is frozen as a whole "
-                "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
-            )
+    views = config.data.cached_views
+    if views and not set(encoder.model.layer_order()) <= set(encoder.model.frozen):
+        raise UserError(
+            f"data.cached_views={views} needs an encoder that is frozen as a whole "
+            "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
+        )
 
 
 def _init(parts, key, batch):
     images = _views(parts.config, _flat(batch["image"], 4), 1)[:, 0]
-    variables = parts.model.init(key, images, train=False)
-    if parts.config.model.snapshots:
-        head = variables["params"]["head"]
-        taken = snapshots.start(head, parts.config.model.snapshots)
-        variables = {**variables, "snapshots": taken}
-    return variables
+    return parts.model.init(key, images, train=False)
 
 
 def _flat(array, axes):
@@ -120,9 +115,7 @@ def _condense(parts, variables, batch):
     batch, image = dict(batch), batch["image"]
     views = parts.config.data.cached_views
     crops = _views(parts.config, _flat(image, 4), views)  # [B, V, c, c, 3]
-    features = parts.model.apply(
-        _without_snapshots(variables), _flat(crops, 4), train=False, method="features"
-    )
+    features = parts.model.apply(variables, _flat(crops, 4), train=False, method="features")
     del batch["image"]
     return {**batch, "features": features.reshape(*image.shape[:-3], views, features.shape[-1])}
 
@@ -148,13 +141,9 @@ def _augment(config, key, batch):
     return {**batch, "image": images.reshape(*batch["image"].shape[:-3], crop, crop, 3)}
 
 
-def _without_snapshots(variables):
-    return {name: tree for name, tree in variables.items() if name != "snapshots"}
-
-
 def _loss(parts, params, extra, batch, key):
     model, options = parts.model, parts.config.loss
-    variables = {"params": params, **_without_snapshots(extra)}
+    variables = {"params": params, **extra}
     cached = "features" in batch
     inputs = _flat(batch["features"][..., 0, :], 2) if cached else _flat(batch["image"], 4)
     outputs, updated = model.apply(
@@ -164,7 +153,7 @@ def _loss(parts, params, extra, batch, key):
         method="score_features" if cached else "__call__",
         mutable=[name for name in variables if name != "params"],
         rngs={"dropout": key},
-    )
+    )  # {name: [M, B, A]}
     score = batch["score"].reshape(-1, len(parts.scale.attributes))
     loss, sums = 0.0, {}
     if options.scores:
@@ -173,27 +162,24 @@ def _loss(parts, params, extra, batch, key):
         sums["score_loss"] = ((errors * known).sum(), known.sum())
     if options.votes:
         slope, log_tie = model.apply(variables, method="vote_scale")
-        value = outputs["value"].reshape(-1, 2, score.shape[-1])  # [B, 2, A]
-        difference = slope * (value[:, 0] - value[:, 1])
-        surprise = losses.paired_comparison(difference, log_tie, batch["votes"]).sum()
+        value = outputs["value"]
+        value = value.reshape(len(value), -1, 2, score.shape[-1])  # [M, B, 2, A]
+        difference = slope * (value[:, :, 0] - value[:, :, 1])
+        surprise = losses.paired_comparison(difference, log_tie, batch["votes"]).mean(0).sum()
         votes = jnp.maximum(batch["votes"].sum(), 1.0)
         loss += options.votes * surprise / votes
         sums["vote_loss"] = (surprise, votes)
-    extra = {**extra, **updated}
-    if "snapshots" in extra:
-        every, decay = parts.config.model.snapshot_every, parts.config.model.snapshot_decay
-        extra["snapshots"] = snapshots.update(extra["snapshots"], params["head"], every, decay)
-    return loss, (extra, {"loss": (loss, jnp.ones(())), **sums})
+    return loss, ({**extra, **updated}, {"loss": (loss, jnp.ones(())), **sums})
 
 
 def _score_errors(parts, variables, outputs, score):
-    """The loss of each score and whether it is known, float32 [B, A] each."""
+    """The heads' mean loss of each score and whether it is known, float32 [B, A] each."""
     target, known = targets(parts.scale, score)
     name, thresholds = parts.config.loss.name, None
     if name == "ordinal":
         thresholds = parts.model.apply(variables, method="decile_thresholds")
-    errors = score_errors(name, parts.scale, outputs, thresholds, target)
-    return errors, known.astype(jnp.float32)
+    errors = jax.vmap(lambda one: score_errors(name, parts.scale, one, thresholds, target))(outputs)
+    return errors.mean(0), known.astype(jnp.float32)
 
 
 def _outputs(parts, variables, batch):
@@ -203,36 +189,20 @@ def _outputs(parts, variables, batch):
     (`calibration.calibrate` adds what validation does). With the ordinal loss, 'above' [B, A, 9]:
     P(decile > k). With votes, 'strength' and 'log_tie': what `losses.paired_comparison` takes.
     """
-    model, config = parts.model, parts.config
-    own = _without_snapshots(variables)
     if "features" in batch:
         features = batch["features"][:, 0]  # the centre
     else:
-        images = _views(config, batch["image"], 1)[:, 0]
-        features = model.apply(own, images, train=False, method="features")
-    if "snapshots" not in variables:
-        return _judge(parts, own, features)
-    every = config.model.snapshot_every
-    heads, weights = snapshots.members(variables["snapshots"], own["params"]["head"], every)
-
-    def member(head):
-        return _judge(parts, {**own, "params": {**own["params"], "head": head}}, features)
-
-    members = jax.vmap(member)(heads)  # {name: [M, B, A, ...]}
-    outputs = {
-        name: (weights.reshape(-1, *[1] * (array.ndim - 1)) * array).sum(0)
-        for name, array in members.items()
-    }
-    weights = weights[:, None, None]
+        images = _views(parts.config, batch["image"], 1)[:, 0]
+        features = parts.model.apply(variables, images, train=False, method="features")
+    heads = _judge(parts, variables, features)  # {name: [M, B, A, ...]}
+    outputs = {name: array.mean(0) for name, array in heads.items()}
     # The variance of a mixture: within its members and between them.
-    variance = (
-        weights * (members["spread"] ** 2 + (members["score"] - outputs["score"]) ** 2)
-    ).sum(0)
-    return {**outputs, "spread": jnp.sqrt(variance)}
+    variance = heads["spread"] ** 2 + (heads["score"] - outputs["score"]) ** 2
+    return {**outputs, "spread": jnp.sqrt(variance.mean(0))}
 
 
 def _judge(parts, variables, features):
-    """As `_outputs`, by one head from features [B, C]."""
+    """As `_outputs`, by every head, from features [B, C]: {name: float32 [M, B, A, ...]}."""
     scale, model = parts.scale, parts.model
     outputs = model.apply(variables, features, train=False, method="score_features")
     value, votes = outputs["value"], {}
@@ -263,9 +233,10 @@ def _predict(parts, variables, images):
 
 def _attend(parts, variables, images, attribute):
     """Where the network looks for an attribute: Grad-CAM of its value, float32 [B, c, c]."""
-    crops, own = _views(parts.config, images, 1)[:, 0], _without_snapshots(variables)
+    crops = _views(parts.config, images, 1)[:, 0]
 
     def value(crops):
-        return parts.model.apply(own, crops.astype(jnp.float32), train=False)["value"][:, attribute]
+        outputs = parts.model.apply(variables, crops.astype(jnp.float32), train=False)
+        return outputs["value"].mean(0)[:, attribute]
 
-    return grad_cam.grad_cam(value, crops, f"encoder/{parts.encoder.model.cam_layer}")
+    return grad_cam.grad_cam(value, crops, "last_pool")

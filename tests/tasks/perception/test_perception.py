@@ -22,7 +22,7 @@ from jaxvision.models.perception import Head, Scorer
 from jaxvision.sharding import make_mesh
 from jaxvision.task import Measured
 from jaxvision.tasks import find_task
-from jaxvision.tasks.perception import calibration, places, snapshots
+from jaxvision.tasks.perception import calibration, places
 from jaxvision.tasks.perception import metrics as metrics_perception
 from jaxvision.tasks.perception import report as perception_report
 from jaxvision.tasks.perception.attributes import match_attributes
@@ -41,7 +41,7 @@ def tiny_config(**overrides):
     config.data.synthetic_pairs = 1.0
     config.model.encoder.name = "vgg_tiny"
     config.model.encoder.weights = ""
-    config.model.hidden = (8, 8)
+    config.model.hidden, config.model.heads = (8, 8), 1
     config.train.steps = 6
     config.eval.figure_rows = 2
     config.eval.every_epochs = 2.0
@@ -60,7 +60,12 @@ def open_task(**overrides):
     shapes = jax.eval_shape(task.model.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: 0.3 * rng.normal(size=s.shape).astype(s.dtype), shapes)
-    features = rng.normal(size=(*batch.pop("image").shape[:-3], 1, 8)).astype(np.float32)
+    heads = variables["batch_stats"]
+    width = heads["heads_0"]["features_bn"]["mean"].size
+    features = rng.normal(size=(*batch.pop("image").shape[:-3], 1, width)).astype(np.float32)
+    for i in range(config.model.heads):  # as if all training batches were this one
+        flat = features.reshape(-1, width)
+        heads[f"heads_{i}"]["features_bn"] = {"mean": flat.mean(0), "var": flat.var(0)}
     return task, variables, {**batch, "features": features}
 
 
@@ -191,7 +196,7 @@ def test_missing_scores_and_padded_rows_count_nothing(name):
 
 def test_the_order_of_a_pair_does_not_matter():
     task, variables, batch = open_task(loss__votes=1.0, loss__scores=0.0, model__dropout=0.0)
-    assert batch["features"].shape == (4, 2, 1, 8)
+    assert batch["features"].shape[:3] == (4, 2, 1)
     swapped = {
         "features": batch["features"][:, ::-1],
         "score": batch["score"][:, ::-1],
@@ -207,7 +212,7 @@ def test_the_order_of_a_pair_does_not_matter():
 
 def test_thresholds_start_at_deciles_and_stay_in_order():
     head = Head(attributes=2, hidden=(4,))
-    model = Scorer(Features(), head, thresholds=True)
+    model = Scorer(Features(), [head], thresholds=True)
     variables = model.init(jax.random.key(0), jnp.zeros((1, 8)), train=False)
     thresholds = model.apply(variables, method="decile_thresholds")
     expected = np.tile(np.arange(1, 10) / 10, (2, 1))
@@ -220,14 +225,15 @@ class Features(nn.Module):
     """An encoder of what is features already."""
 
     def __call__(self, images, train):
-        return images
+        return {1: images[:, None, None]}
 
 
 def test_deciles_are_predicted_with_their_spread():
     task, variables, batch = open_task(loss__name="ordinal", data__target="deciles")
     params = {**variables["params"]}
     # No photo differs from another, and the thresholds are far apart: all say 'above 5, not 6'.
-    params["head"] = jax.tree.map(np.zeros_like, params["head"])
+    for head in [name for name in params if name.startswith("heads_")]:
+        params[head] = jax.tree.map(np.zeros_like, params[head])
     steps = np.full((4, 9), 20.0, np.float32)
     steps[:, 0] = -90
     params["decile_steps"] = steps.ravel()
@@ -248,7 +254,7 @@ def test_cached_features_give_the_scores_of_the_images():
     variables = jax.jit(task.model.init)(jax.random.key(0), batch)
     condense, metrics = jax.jit(task.model.condense), jax.jit(task.model.metrics)
     condensed = condense(variables, batch)
-    assert condensed["features"].shape == (4, 2, 8) and "image" not in condensed
+    assert condensed["features"].shape == (4, 2, 44) and "image" not in condensed
     valid = {"valid": np.ones(4, np.float32)}
     a, b = (
         metrics(variables, {**rows, **valid}, jax.random.key(0)).rows["score"]
@@ -265,18 +271,30 @@ def test_cached_features_give_the_scores_of_the_images():
     assert drawn == {np.asarray(condensed["features"][0, v : v + 1]).tobytes() for v in range(2)}
 
 
-def test_snapshots_are_moving_averages_and_make_an_ensemble():
-    state = snapshots.start({"w": jnp.zeros(2)}, 2)
-    averages = []
-    for step in range(1, 8):
-        state = snapshots.update(state, {"w": jnp.full(2, float(step))}, every=3, decay=0.5)
-        averages.append(float(state["average"]["w"][0]))
-    assert averages[:3] == [1.0, 1.5, 2.25]
-    stacked, weights = snapshots.members(state, {"w": jnp.full(2, 9.0)}, every=3)
-    assert [float(w) for w in stacked["w"][:, 0]] == pytest.approx([9.0, averages[5], averages[2]])
-    np.testing.assert_allclose(weights, 1 / 3)
-    early = snapshots.members(snapshots.start({"w": jnp.zeros(2)}, 2), {"w": jnp.ones(2)}, 3)
-    np.testing.assert_array_equal(early[1], [1, 0, 0])
+def test_heads_begin_differently_and_their_mean_counts():
+    one = open_task(model__heads=1)
+    task, variables, batch = open_task(model__heads=3)
+    batch = task.model.condense(variables, batch) if "image" in batch else batch
+    heads = [variables["params"][f"heads_{i}"] for i in range(3)]
+    kernels = [np.asarray(head["hidden0"]["kernel"]) for head in heads]
+    assert kernels[0].std() > 0 and not np.allclose(kernels[0], kernels[1])
+    rows = task.model.metrics(variables, batch, jax.random.key(0)).rows
+    alone = []
+    for i in range(3):
+        own = {
+            kind: {
+                **{n: t for n, t in tree.items() if "heads" not in n},
+                "heads_0": tree[f"heads_{i}"],
+            }
+            for kind, tree in variables.items()
+        }
+        alone.append(one[0].model.metrics(own, batch, jax.random.key(0)).rows)
+    scores = np.stack([row["score"] for row in alone])
+    np.testing.assert_allclose(rows["score"], scores.mean(0), rtol=1e-5)
+    variance = np.stack([row["spread"] for row in alone]) ** 2
+    expected = np.sqrt(variance.mean(0) + scores.var(0))
+    np.testing.assert_allclose(rows["spread"], expected, rtol=1e-5)
+    assert (rows["spread"] > alone[0]["spread"]).all()
 
 
 def test_fit_scales_votes_and_makes_spreads_right():
@@ -298,7 +316,6 @@ def test_fit_scales_votes_and_makes_spreads_right():
     ("change", "message"),
     [
         ({"data__cached_views": 2}, "needs an encoder that is frozen as a whole"),
-        ({"model__snapshots": 2}, "needs an encoder that is frozen as a whole"),
         ({"data__crop_size": 20}, "a crop of 20 pixels is less than 32"),
         ({"data__crop_size": 64}, "crop_size=64 is larger than the photos of 40"),
     ],
@@ -345,7 +362,7 @@ def save_weights(folder):
     """Random weights of the tiny encoder, as a file."""
     from jaxvision.models import encoders, pretrained
 
-    model = encoders.make("vgg_tiny", num_classes=0)
+    model = encoders.make("vgg_tiny")
     variables = model.init(jax.random.key(3), jnp.zeros((1, 32, 32, 3)), train=False)
     path = folder / "encoder.safetensors"
     pretrained.save(path, "vgg_tiny", model, variables, "random, for a test")
@@ -358,7 +375,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("perception")
     config = tiny_config(
         loss__votes=1.0, model__encoder__weights=save_weights(folder), data__cached_views=2,
-        loss__name="gaussian", model__snapshots=2, model__snapshot_every=2, train__steps=8,
+        loss__name="gaussian", model__heads=2, train__steps=8,
         data__attributes=("safe", "wealthy"),
     )  # fmt: skip
     train.train(config, str(folder / "run"))
