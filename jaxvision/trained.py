@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import errors as flax_errors
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -19,6 +20,12 @@ from jaxvision.sharding import make_mesh, replicated, shard_batch
 from jaxvision.task import Task
 from jaxvision.tasks import find_task
 from jaxvision.training.train_state import eval_variables
+
+MISFITS = (
+    flax_errors.ScopeParamNotFoundError,
+    flax_errors.ScopeParamShapeError,
+    flax_errors.ScopeVariableNotFoundError,
+)
 
 
 class Trained(NamedTuple):
@@ -52,13 +59,37 @@ def load_trained(config: ConfigDict, workdir: str, step: int = 0) -> Trained:
 
     Raises:
       UserError: nothing was trained there, that step is not kept, or the config describes another
-        model.
+        model. From the task's functions: the arrays are of another version of this code.
     """
     workdir_lib.check_same_model(config, workdir_lib.read_config(workdir), workdir)
     mesh = make_mesh({})
     step, (notes, variables) = _first_intact(config, workdir, step, mesh)
     task, digest = find_task(config, notes["info"]), _digest(workdir, step)
+    task = _of_this_version(task, f"step {step} of {workdir}")
     return Trained(task, variables, notes["fitted"], step, mesh, notes["info"], digest)
+
+
+def _of_this_version(task: Task, source: str) -> Task:
+    """The task, which says so where the network has come to need other arrays than were saved."""
+
+    def told(function):
+        @functools.wraps(function)
+        def call(*args):
+            try:
+                return function(*args)
+            except MISFITS as error:
+                reason = str(error).partition(". (http")[0]
+                raise UserError(
+                    f"{source} does not fit the network of today ({reason}): it was trained with "
+                    "another version of this code; use that one, or train it anew"
+                ) from error
+
+        return call
+
+    model = task.model
+    return task._replace(
+        model=model._replace(predict=told(model.predict), metrics=told(model.metrics))
+    )
 
 
 def _digest(workdir: str, step: int) -> str:

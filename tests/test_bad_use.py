@@ -62,6 +62,17 @@ def test_evaluate(call, trained, options, words):
     refused(call(f"--workdir={trained}", "--mode=evaluate", *options), words)
 
 
+def test_arrays_that_today_s_network_does_not_take_are_told(call, copied, tmp_path):
+    """As a network that was changed since then: here the saved config is."""
+    config = json.loads((copied / "config.json").read_text())
+    config["model"]["decoder_width"] = 9
+    (copied / "config.json").write_text(json.dumps(config))
+    refused(call(f"--workdir={copied}", "--mode=evaluate"), "another version of this code")
+    picture(tmp_path / "in/a.png")
+    asked = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    refused(call(f"--workdir={copied}", "--mode=predict", *asked), "another version of this code")
+
+
 def test_evaluations_name_their_data_and_earlier_ones_are_kept(call, copied):
     first = json.loads((copied / "evaluation.json").read_text())
     assert first["data"]["source"].startswith("built-in digits") and first["data"]["path"] == ""
