@@ -1,10 +1,11 @@
 """A network that scores photos: an encoder, and heads with one value an attribute.
 
 How a street feels is in its materials, colours and light as much as in what stands there, and the
-last map of a network that learned to tell objects has let go of these: the scorer looks at the
-means of the encoder's map at every stride (as in style transfer, Gatys et al. 2016). Several heads
-that begin differently are right more often than one, and where they disagree none is sure (deep
-ensembles, Lakshminarayanan et al. 2017, arXiv 1612.01474).
+last map of a network that learned to tell objects has let go of these. The scorer looks at the
+means of the encoder's map at every stride, in which style transfer finds a picture's style (Huang
+and Belongie 2017, arXiv 1703.06868). Several heads that begin differently are right more often than
+one, and where they disagree none is sure (deep ensembles, Lakshminarayanan et al. 2017, arXiv
+1612.01474).
 """
 
 from collections.abc import Sequence
