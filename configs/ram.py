@@ -6,11 +6,11 @@ python main.py --config=configs/ram.py:mnist --workdir=workdir/mnist --config.da
 After the colon: mnist, translated, cluttered60, cluttered100 (a classifier that sees glimpses) or
 cifar10 (an autoencoder that does); without it, an autoencoder on built-in data.
 
-The second command reached a test error of .74 % (1.48 % without averaging over rollouts; 53 %
-with random glimpses; the paper has 1.29 %) in 12 min, and the first 18.76 dB on its test split
-(17.28 with random glimpses) in 2 min; translated reached 1.75 % and cluttered60 4.75 % (before
-its evaluation's clutter was changed, docs/ram.md) with train.epochs=45 in 22 min (the paper: 1.84
-and 5.23). Seed 0, 2 busy CPU cores (AMD EPYC).
+The second command reached a test error of .74 % (.72 over three seeds; 1.48 % without averaging
+over rollouts; 53 % with random glimpses; the paper has 1.29 %) in 12 min, and the first 18.76 dB on
+its test split (17.28 with random glimpses) in 2 min; translated reached 1.75 % and cluttered60
+4.75 % (before its evaluation's clutter was changed, docs/ram.md) with train.epochs=45 in 22 min
+(the paper: 1.84 and 5.23). Seed 0, 2 busy CPU cores (AMD EPYC).
 """
 
 from configs import common
