@@ -22,5 +22,6 @@ def test_a_step_is_its_operations():
     )
     # What ran is of the program that was compiled, and known by its name, but for XLA's loops. In
     # number, not in time: a busy machine stretches any.
-    known = sum(name in operations for name in times)
-    assert known > 0.95 * len(times)
+    unknown = {name.split(".")[0] for name in times if name not in operations}
+    assert all(name in ("while", "call") or name.startswith("wrapped_") for name in unknown)
+    assert sum(name in operations for name in times) > 0.95 * len(times)
