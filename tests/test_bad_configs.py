@@ -31,6 +31,19 @@ def test_a_config_file_of_ones_own_that_cannot_work(call, tmp_path):
         refused(call(f"--workdir={tmp_path / 'w'}", f"--config={path}"), words)
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.hidden_", "there is no field 'hidden_': did you mean \"hidden\""),
+        ("modell.core", "there is no field 'modell': did you mean \"model\""),
+        ("model.zzz", "there is no field 'zzz'"),
+    ],
+)
+def test_an_override_of_a_field_that_is_not_there(call, tmp_path, override, words):
+    asked = (f"--workdir={tmp_path / 'w'}", "--config=configs/ram.py", f"--config.{override}=1")
+    refused(call(*asked), words)
+
+
 def saved(folder, change, config=None):
     """A workdir whose config.json was changed by hand, or by time."""
     folder.mkdir()

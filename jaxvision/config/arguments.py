@@ -28,4 +28,7 @@ def as_user_errors() -> Iterator[None]:
     except Exception as error:  # a config file is a program, and may raise anything
         reason = error.args[0] if error.args else error  # the text, or the error that has it
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        raise UserError(f"config: {' '.join(str(reason).split())}") from error
+        reason = " ".join(str(reason).split())
+        if reason.startswith("'"):  # of ml_collections: the name, and perhaps a better one
+            reason = f"there is no field {reason}".replace(" Did", ": did")
+        raise UserError(f"config: {reason}") from error
