@@ -287,4 +287,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    failures.end(main(sys.argv))

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 from jaxvision.errors import UserError
 
@@ -16,6 +17,7 @@ USER, STOPPED, INTERRUPTED = 2, 1, 128 + signal.SIGINT
 # Seconds in which the same signal again is the first one still: a scheduler signals a group and its
 # members, and Linux tells a child once for each thread of the parent that dies.
 AGAIN = 1.0
+CUT_OFF = "cut off at the end"  # name of threads that the program's end does not wait for
 # The extra that brings a package, by the package's name in an import.
 EXTRAS = {
     "av": "video",
@@ -117,6 +119,20 @@ def _ignore(number, frame) -> None:
 def _end_by(number: int) -> None:
     """A signal ends the process at once; `signal.signal` is for the main thread alone."""
     ctypes.pythonapi.PyOS_setsig(number, None)
+
+
+def end(code: int) -> NoReturn:
+    """Ends the program with an exit code, as `sys.exit`.
+
+    Where a thread called CUT_OFF is still at work it ends without Python's own end: a thread that
+    XLA compiles in comes back from there to an interpreter that is no more, and takes the process
+    and its exit code with it.
+    """
+    if any(thread.name == CUT_OFF for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def last_word(line: str) -> None:

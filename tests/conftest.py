@@ -3,9 +3,12 @@
 import functools
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+
+from jaxvision import failures
 
 # Many tests train the same tiny network: compiled once a session, here, in xdist's workers (which
 # inherit the environment) and in the processes that tests start. Set before jax is imported.
@@ -13,6 +16,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="jaxvision-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_cut_off():
+    """Waits at the end for threads that a program would leave behind: see `failures.end`."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == failures.CUT_OFF:
+            thread.join()
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,30 @@ with failures.remembered_signals() as received:
     time.sleep(30)
 """
 
+# Ends while XLA compiles in a thread that nobody waits for.
+COMPILING = """
+import time
+import jax, jax.numpy as jnp
+from jaxvision import failures
+from jaxvision.input_pipeline.parallel import in_thread
+
+def long(x):
+    for _ in range(300):
+        x = jnp.sort(x @ x)
+    return x
+
+lowered = jax.jit(long).lower(jnp.ones((64, 64)))
+found = in_thread(lowered.compile)
+time.sleep(0.5)
+assert not found.done()
+failures.end(7)
+"""
+
+
+def test_the_end_keeps_its_code_while_a_thread_compiles():
+    done = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (7, "")
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_same_signal_twice_at_once_is_one(number):

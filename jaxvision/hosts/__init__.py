@@ -10,13 +10,13 @@ import json
 import os
 import secrets
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from jaxvision import failures
 from jaxvision.console import mute
 from jaxvision.errors import UserError
 from jaxvision.hosts import watch
@@ -255,6 +255,6 @@ def failed(error: BaseException, tell: Callable[[BaseException], tuple[int, str]
 def exit_now(code: int) -> None:
     """Ends a process whose others may have ended otherwise: no goodbye, which they may not hear."""
     if _team is None:
-        sys.exit(code)
+        failures.end(code)
     time.sleep(GRACE_SECONDS if first() else 0)  # the store goes with process 0
     watch.exit_now(code)

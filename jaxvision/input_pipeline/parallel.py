@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from jaxvision import failures
+
 QUIET_SECONDS = 2.0  # shorter work shows nothing
 SCREEN_SECONDS = 0.5  # between updates of the line in a terminal
 LOG_SECONDS = 30.0  # between lines where stderr is a file: every update stays there
@@ -52,7 +54,10 @@ def in_threads(
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """What function(*arguments) gives or raises, once it does; the program's end does not wait."""
+    """What function(*arguments) gives or raises, once it does.
+
+    The program's end does not wait; it is to be `failures.end`.
+    """
     future = Future()
 
     def run():
@@ -61,7 +66,7 @@ def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=failures.CUT_OFF, daemon=True).start()
     return future
 
 
