@@ -81,6 +81,9 @@ def get_encoder(name: str, bn_momentum: float) -> ConfigDict:
     # True | False; left out: True where there are weights. A frozen layer has no gradient, no
     # optimizer state, no dropout, and its batch norm stays on the running statistics.
     encoder.freeze = placeholder(bool)
+    # Layers that learn compute as in evaluation, too: batch norm on the running statistics of the
+    # weights that they began with, no dropout.
+    encoder.inference_mode = False
     encoder.unfreeze_from = ""  # a layer's name: it and those after it are trained nevertheless
     encoder.bn_momentum = bn_momentum
     return encoder

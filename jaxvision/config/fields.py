@@ -138,6 +138,7 @@ ENCODER = {
         "auto, imagenet, '' (from scratch) or a file", "auto", "imagenet"
     ),
     "model.encoder.freeze": Field("bool", "None: where there are weights", none=True),
+    "model.encoder.inference_mode": yes("whether layers that learn compute as in evaluation"),
     "model.encoder.unfreeze_from": text("a layer's name"),
     "model.encoder.bn_momentum": _share("of the running statistics"),
 }

@@ -22,7 +22,9 @@ class Encoder(NamedTuple):
 
     Attributes:
       name: in `encoders.ENCODERS`.
-      model: the module; its field `frozen` names the layers that stay as they are.
+      model: the module; its field `frozen` names the layers that compute in training as in
+        evaluation: those that stay as they are, or with `inference_mode` all.
+      frozen: names of the layers that stay as they are.
       weights: 'imagenet', a path, or '' for random ones; never 'auto'.
       freeze: whether layers are frozen at all.
       unfreeze_from: the first layer that is trained nevertheless; '': none is.
@@ -30,6 +32,7 @@ class Encoder(NamedTuple):
 
     name: str
     model: nn.Module
+    frozen: tuple[str, ...]
     weights: str
     freeze: bool
     unfreeze_from: str
@@ -56,9 +59,11 @@ def make(
     if weights == "auto":
         weights = "imagenet" if config.data.path else ""
     freeze = bool(weights) if options.freeze is None else options.freeze
-    before = _layers_before(options.unfreeze_from, options.name, model.layer_order())
-    model = model.clone(frozen=before if freeze else (), parent=None)
-    return Encoder(options.name, model, weights, freeze, options.unfreeze_from)
+    order = model.layer_order()
+    before = _layers_before(options.unfreeze_from, options.name, order)
+    frozen = before if freeze else ()
+    model = model.clone(frozen=tuple(order) if options.inference_mode else frozen, parent=None)
+    return Encoder(options.name, model, frozen, weights, freeze, options.unfreeze_from)
 
 
 def _layers_before(layer: str, name: str, order: list[str]) -> tuple[str, ...]:
@@ -101,6 +106,11 @@ def check(config: ConfigDict, known: dict[str, Callable], fresh: bool) -> None:
             f"model.encoder.width={options.width:g} means nothing for {encoder.name!r}, which has "
             "one width: set model.encoder.width=1.0"
         )
+    if options.inference_mode and not encoder.weights and not config.init_from:
+        raise UserError(
+            "model.encoder.inference_mode=True keeps batch norm on statistics that random weights "
+            "do not have: give model.encoder.weights, or set inference_mode=False"
+        )
     if encoder.weights:
         pretrained.require(encoder.weights, encoder.name, encoder.model)
 
@@ -122,7 +132,7 @@ def load_weights(encoder: Encoder, variables: dict[str, Any]) -> dict[str, Any]:
             f"model.encoder.unfreeze_from={encoder.unfreeze_from!r} means nothing where the whole "
             "encoder is trained: set freeze=True with weights, or unfreeze_from=''"
         )
-    frozen, layers = len(encoder.model.frozen), len(encoder.model.layer_order())
+    frozen, layers = len(encoder.frozen), len(encoder.model.layer_order())
     begun = f"weights {encoder.weights!r}" if encoder.weights else "from scratch"
     say(f"encoder: {encoder.name}, {begun}, {frozen} of {layers} layers frozen")
     if not encoder.weights:
@@ -138,4 +148,4 @@ def load_weights(encoder: Encoder, variables: dict[str, Any]) -> dict[str, Any]:
 
 def trainable(encoder: Encoder, path: tuple[str, ...]) -> bool:
     """Whether the parameter at `path` is trained: ('encoder', <layer>, 'kernel') if not frozen."""
-    return not (path[0] == "encoder" and path[1] in encoder.model.frozen)
+    return not (path[0] == "encoder" and path[1] in encoder.frozen)

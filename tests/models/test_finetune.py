@@ -134,6 +134,29 @@ def test_layers_before_the_first_unfrozen_one_stay_and_the_others_move(name):
         assert same == (layer in order[:start]), layer
 
 
+def test_in_inference_mode_layers_learn_on_the_statistics_that_they_began_with():
+    _, variables = encoder_variables()
+    config = tiny_config(
+        model__encoder__weights="a file",
+        model__encoder__freeze=False,
+        model__encoder__inference_mode=True,
+    )
+    encoder = encoder_options.make(config)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient(params):
+        inputs = {**variables, "params": params}
+        stages, updated = encoder.model.apply(inputs, images, train=True, mutable=list(variables))
+        return sum((x**2).mean() for x in stages.values()), updated
+
+    grads, updated = gradient(variables["params"])
+    assert_equal(updated["batch_stats"], variables["batch_stats"])
+    for path, values in flatten_dict({"encoder": grads}).items():
+        assert encoder_options.trainable(encoder, path) and np.abs(values).max() > 0, path
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_a_frozen_encoder_computes_in_training_what_it_does_in_evaluation(name):
     deep = {"repeats": (1, 1, 1, 1, 1, 2, 1)} if name == "efficientnet_tiny" else {}
@@ -240,6 +263,7 @@ def test_a_resumed_run_needs_its_weights_no_more(weights, tmp_path):
     "options, message",
     [
         ({"freeze": True}, "random weights"),
+        ({"inference_mode": True}, "statistics that random weights do not have"),
         ({"unfreeze_from": "block_3_expand"}, "the whole encoder is trained"),
         ({"unfreeze_from": "block_3_expnd"}, "no layer of 'mobilenet_v2_tiny'.*block_3_expand"),
         ({"unfreeze_from": "?"}, "no layer.*Conv1, "),

@@ -74,7 +74,7 @@ def make(config: ConfigDict, info: dict[str, Any]) -> tuple[Model, Callable]:
 
 def _check(config, encoder):
     views = config.data.cached_views
-    if views and not set(encoder.model.layer_order()) <= set(encoder.model.frozen):
+    if views and not set(encoder.model.layer_order()) <= set(encoder.frozen):
         raise UserError(
             f"data.cached_views={views} needs an encoder that is frozen as a whole "
             "(model.encoder.freeze=True with weights, unfreeze_from=''), or set it to 0"
