@@ -55,6 +55,19 @@ def state_shapes(run: Run) -> TrainState:
     return jax.eval_shape(make)
 
 
+def in_call_order(run: Run) -> list[tuple[str, ...]]:
+    """The paths of the model's arrays by layers, in the order in which these are called."""
+    paths = []
+
+    def init():
+        # Read inside the trace: what a traced function returns is sorted by name.
+        variables = run.task.model.init(jax.random.key(0), first_batch(run))
+        paths.extend(flatten_dict(variables))
+
+    jax.eval_shape(init)
+    return paths
+
+
 def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Contestant:
     """Train steps on one batch that stays on the device."""
     config, (step, _) = run.config, train.jitted_steps(run)

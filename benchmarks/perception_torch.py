@@ -31,7 +31,7 @@ class Scorer(nn.Module):
     ):
         """Args: `encoder` from unet_torch; the heads'; side of what is seen of a photo."""
         super().__init__()
-        self.crop, self.frozen, self.encoder = crop, False, encoder
+        self.crop, self.encoder = crop, encoder
         found = []
         for _ in range(heads):
             features = sum(encoder.channels)
@@ -44,25 +44,12 @@ class Scorer(nn.Module):
             )
         self.heads = nn.ModuleList(found)
 
-    def freeze(self) -> "Scorer":
-        """With an encoder that does not learn, and whose batch norm stays on its statistics."""
-        self.frozen = True
-        self.encoder.requires_grad_(False)
-        return self
-
-    def train(self, mode: bool = True) -> "Scorer":
-        super().train(mode)
-        if self.frozen:
-            self.encoder.eval()
-        return self
-
     def forward(self, images):
         """The heads' values, [M, B, A]."""
         start = (images.shape[1] - self.crop) // 2
         middle = images[:, start : start + self.crop, start : start + self.crop]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pixels = middle.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # channels_last already
-            features = torch.cat([m.mean((2, 3)) for m in self.encoder(pixels)], 1)  # [B, C]
+        pixels = middle.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # channels_last already
+        features = torch.cat([m.mean((2, 3)) for m in self.encoder(pixels)], 1)  # [B, C]
         return torch.stack([head(features).float() for head in self.heads])
 
 
@@ -83,7 +70,7 @@ def make_model(config, batch: dict[str, np.ndarray]) -> Scorer:
     options, attributes = config.model, batch["score"].shape[1]
     model = Scorer(theirs, options.heads, tuple(options.hidden), options.dropout, attributes, crop)
     if encoder.freeze:
-        model.freeze()
+        model.encoder.freeze()
     return model.to(memory_format=torch.channels_last)
 
 

@@ -16,9 +16,6 @@ def train_step(
 ) -> Callable[[], torch.Tensor]:
     """Returns step() -> loss: trains on one batch, which starts on the host. No augmentation.
 
-    Clipping and AdamW (decay on kernels alone) as in `jaxvision.training.optimizers`; in bfloat16
-    where train.dtype says so.
-
     Args:
       model: on its device.
       config: the run's.
@@ -27,6 +24,23 @@ def train_step(
       loss_of: (the model's output, *truth) -> loss.
     """
     batch = [host_tensor(array) for array in (images, *truth)]
+    update, _ = make_update(model, config, loss_of)
+    return lambda: update(*batch)
+
+
+def make_update(
+    model: nn.Module, config, loss_of: Callable[..., torch.Tensor]
+) -> tuple[Callable[..., torch.Tensor], torch.optim.Optimizer]:
+    """Returns update(images, *truth) -> loss, of tensors on the host, and the optimizer it uses.
+
+    Clipping and AdamW (decay on kernels alone) as in `jaxvision.training.optimizers`, at the
+    config's learning rate; in bfloat16 where train.dtype says so.
+
+    Args:
+      model: on its device.
+      config: the run's.
+      loss_of: (the model's output, *truth) -> loss.
+    """
     device, options = next(model.parameters()).device, config.optimizer
     trained = [p for p in model.parameters() if p.requires_grad]
     kernels = [p for p in trained if p.ndim > 1]
@@ -37,7 +51,7 @@ def train_step(
     )
     model.train()
 
-    def step():
+    def update(*batch):
         optimizer.zero_grad(set_to_none=True)
         pixels, *known = (tensor.to(device, non_blocking=True) for tensor in batch)
         with autocast(device, config.train.dtype):
@@ -49,7 +63,7 @@ def train_step(
         optimizer.step()
         return loss.detach()
 
-    return step
+    return update, optimizer
 
 
 def inference(

@@ -1,8 +1,9 @@
-"""The U-Net of `jaxvision.models.unet` in plain PyTorch: only to compare speed with.
+"""The U-Net of `jaxvision.models.unet` in plain PyTorch: only to compare with.
 
 The same graph, widths, losses and optimizer. One difference: PyTorch pads a stride 2 convolution
 by one pixel on every side where SAME pads the far sides alone, so its windows sit a pixel off (it
-sees what ours would see in a mirror). The arithmetic is as much.
+sees what ours would see in a mirror). The arithmetic is as much, and turned images under turned
+kernels (`load_turned`) give our numbers.
 """
 
 import functools
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import torch_side
-from jaxvision.models import encoders, unet
+from jaxvision.models import encoder_options, unet
 from jaxvision.models.mobilenet_v2 import GROUPS, MobileNetV2, divisible
 
 IGNORE = 255
@@ -42,7 +43,7 @@ class Encoder(nn.Module):
 
     def __init__(self, width: float, repeats: tuple[int, ...], momentum: float):
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.frozen = momentum, False
         channels = divisible(32 * width)
         self.stem = conv_bn(3, channels, 3, momentum, stride=2)
         self.blocks, self.taps, self.channels = nn.ModuleList(), [], []
@@ -57,13 +58,22 @@ class Encoder(nn.Module):
                 channels = filters
         self.channels.append(channels)
 
+    def freeze(self) -> None:
+        """From now on nothing here learns, and batch norm stays on its statistics."""
+        self.frozen = True
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        return super().train(mode and not self.frozen)
+
     def forward(self, x):
-        x, stages = self.stem(x), []
-        for i, block in enumerate(self.blocks):
-            x, expanded = block(x)
-            if i in self.taps:
-                stages.append(expanded)
-        return [*stages, x]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x, stages = self.stem(x), []
+            for i, block in enumerate(self.blocks):
+                x, expanded = block(x)
+                if i in self.taps:
+                    stages.append(expanded)
+            return [*stages, x]
 
 
 class UNet(nn.Module):
@@ -116,14 +126,48 @@ def make_model(config, batch=None) -> UNet:
     Raises:
       ValueError: its encoder is no MobileNetV2.
     """
-    options = config.model.encoder
-    ours = encoders.make(options.name)  # knows the width and depth of the tiny one
+    encoder = encoder_options.make(config)
+    ours = encoder.model
     if not isinstance(ours, MobileNetV2):
-        raise ValueError(f"no PyTorch counterpart of {options.name}: run with --no_torch")
-    width = options.width if options.name == "mobilenet_v2" else ours.width
-    momenta = options.bn_momentum, unet.UNet.bn_momentum
-    model = UNet(width, ours.repeats, config.model.decoder_widths, *momenta)
+        raise ValueError(f"no PyTorch counterpart of {encoder.name}: run with --no_torch")
+    momenta = ours.bn_momentum, unet.UNet.bn_momentum
+    model = UNet(ours.width, ours.repeats, config.model.decoder_widths, *momenta)
+    if encoder.freeze:
+        model.encoder.freeze()
     return model.to(memory_format=torch.channels_last)
+
+
+def load_turned(
+    model: UNet,
+    params: dict[tuple[str, ...], np.ndarray],
+    statistics: dict[tuple[str, ...], np.ndarray],
+) -> None:
+    """Copies our arrays into the model, kernels turned by 180 degrees.
+
+    It then makes of images turned by 180 degrees what ours makes of the images, turned.
+
+    Args:
+      model: on the host.
+      params, statistics: {path: array} of 'params' and 'batch_stats', by layers in the order in
+        which these are called (`jax_side.in_call_order`).
+    """
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    kernels = [array[::-1, ::-1] for path, array in params.items() if path[-1] == "kernel"]
+    for kernel, layer in zip(kernels, convolutions, strict=True):
+        _copy(layer.weight, kernel.transpose(3, 2, 0, 1))
+    _copy(model.head.bias, params["head", "bias"])
+    names = [path[:-1] for path in params if path[-1] == "scale"]
+    for name, layer in zip(names, norms, strict=True):
+        _copy(layer.weight, params[*name, "scale"])
+        _copy(layer.bias, params[*name, "bias"])
+        _copy(layer.running_mean, statistics[*name, "mean"])
+        _copy(layer.running_var, statistics[*name, "var"])
+
+
+@torch.no_grad()
+def _copy(tensor, array) -> None:
+    tensor.copy_(torch.from_numpy(np.array(array)))
 
 
 def bce_dice(logits, mask):

@@ -55,36 +55,13 @@ def test_torch_unet_has_as_many_parameters_and_one_logit_a_pixel(tmp_path, torch
     assert model(torch.zeros(2, 64, 32, 3, dtype=torch.uint8)).shape == (2, 64, 32)
 
 
-def copy_mirrored(params, statistics, model):
-    """Copies our arrays, in the order of the layers, into the PyTorch model, kernels mirrored."""
-    import torch
-
-    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    kernels = [array[::-1, ::-1] for path, array in params.items() if path[-1] == "kernel"]
-    for kernel, layer in zip(kernels, convolutions, strict=True):
-        layer.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-    layer.bias.data = torch.from_numpy(params["head", "bias"])
-    names = [path[:-1] for path in params if path[-1] == "scale"]
-    for name, layer in zip(names, norms, strict=True):
-        layer.weight.data = torch.from_numpy(params[*name, "scale"])
-        layer.bias.data = torch.from_numpy(params[*name, "bias"])
-        layer.running_mean = torch.from_numpy(statistics[*name, "mean"])
-        layer.running_var = torch.from_numpy(statistics[*name, "var"])
-
-
 def random_variables(run):
     """{path: array} of values that no two layers share, in the order in which layers are called."""
-    shapes = {}
-
-    def init():
-        # Read inside the trace: what a traced function returns is sorted by name.
-        variables = run.task.model.init(jax.random.key(0), jax_side.first_batch(run))
-        shapes.update({path: a.shape for path, a in flatten_dict(variables).items()})
-
-    jax.eval_shape(init)
+    model, batch = run.task.model, jax_side.first_batch(run)
+    shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), batch))
     rng, values = np.random.default_rng(0), {}
-    for path, shape in shapes.items():
+    for path in jax_side.in_call_order(run):
+        shape = shapes[path].shape
         if path[-1] == "kernel":
             value = rng.normal(size=shape) * (2 / np.prod(shape[:-1])) ** 0.5
         else:
@@ -102,8 +79,8 @@ def test_torch_unet_with_our_weights_gives_our_probabilities(tiny_run, torch):
         for part in ("params", "batch_stats")
     ]
     model = unet_torch.make_model(tiny_run.config).eval()
-    copy_mirrored(*parts, model)
-    with torch.inference_mode():  # a mirror image under mirrored kernels: see unet_torch.py
+    unet_torch.load_turned(model, *parts)
+    with torch.inference_mode():
         theirs = model(torch.from_numpy(images).flip(1, 2)).sigmoid().flip(1, 2)
     ours = jax.jit(tiny_run.task.model.predict)(unflatten_dict(variables), images)["probability"]
     assert np.ptp(ours) > 0.1
