@@ -69,8 +69,7 @@ def make_model(config, batch: dict[str, np.ndarray]) -> Scorer:
     crop = crop_size(config, batch["image"].shape[1])
     options, attributes = config.model, batch["score"].shape[1]
     model = Scorer(theirs, options.heads, tuple(options.hidden), options.dropout, attributes, crop)
-    if encoder.freeze:
-        model.encoder.freeze()
+    model.encoder.set_up(encoder)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -34,7 +34,8 @@ def make_update(
     """Returns update(images, *truth) -> loss, of tensors on the host, and the optimizer it uses.
 
     Clipping and AdamW (decay on kernels alone) as in `jaxvision.training.optimizers`, at the
-    config's learning rate; in bfloat16 where train.dtype says so.
+    config's learning rate times `scale`, a parameter group's own; in bfloat16 where train.dtype
+    says so.
 
     Args:
       model: on its device.
@@ -42,13 +43,16 @@ def make_update(
       loss_of: (the model's output, *truth) -> loss.
     """
     device, options = next(model.parameters()).device, config.optimizer
-    trained = [p for p in model.parameters() if p.requires_grad]
-    kernels = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1]
-    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(
-        groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    groups = {}
+    for name, p in trained.items():
+        scale = options.encoder_lr_scale if name.startswith("encoder.") else 1.0
+        decay = options.weight_decay if p.ndim > 1 else 0.0
+        group = {"params": [], "weight_decay": decay, "scale": scale}
+        groups.setdefault((scale, decay), group)["params"].append(p)
+    for group in groups.values():
+        group["lr"] = group["scale"] * options.learning_rate
+    optimizer = torch.optim.AdamW(groups.values(), fused=True)
     model.train()
 
     def update(*batch):
@@ -59,7 +63,7 @@ def make_update(
         loss = loss_of(output, *known)
         loss.backward()
         if options.clip_norm > 0:
-            nn.utils.clip_grad_norm_(trained, options.clip_norm)
+            nn.utils.clip_grad_norm_(trained.values(), options.clip_norm)
         optimizer.step()
         return loss.detach()
 

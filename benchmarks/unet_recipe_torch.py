@@ -3,8 +3,8 @@
 python -m benchmarks.unet_recipe_torch --config=configs/unet.py --workdir=workdir/torch \
   --config.data.path=/data/aerial
 
-The network of `unet_torch` starts from our first weights (the encoder's pretrained ones, frozen,
-among them) and sees our batches in our order, augmented by our code with our random numbers. Loss,
+The network of `unet_torch` starts from our first weights (the encoder's pretrained ones among them)
+and sees our batches in our order, augmented by our code with our random numbers. Loss,
 optimizer, schedule and moving average are PyTorch's. Our report judges it: threshold and best step
 are chosen on validation, and test is read once at the end.
 """
@@ -105,7 +105,7 @@ def make_steps(run: Run, model: torch.nn.Module) -> Callable[[int], torch.Tensor
 
     def step(i):
         for group in optimizer.param_groups:
-            group["lr"] = float(rate(i))
+            group["lr"] = group["scale"] * float(rate(i))
         batch = batches(i)
         return update(turned(batch["image"]), turned(batch["mask"]))
 

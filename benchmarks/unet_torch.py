@@ -43,7 +43,7 @@ class Encoder(nn.Module):
 
     def __init__(self, width: float, repeats: tuple[int, ...], momentum: float):
         super().__init__()
-        self.momentum, self.frozen = momentum, False
+        self.momentum, self.frozen, self.inference_mode = momentum, False, False
         channels = divisible(32 * width)
         self.stem = conv_bn(3, channels, 3, momentum, stride=2)
         self.blocks, self.taps, self.channels = nn.ModuleList(), [], []
@@ -58,13 +58,14 @@ class Encoder(nn.Module):
                 channels = filters
         self.channels.append(channels)
 
-    def freeze(self) -> None:
-        """From now on nothing here learns, and batch norm stays on its statistics."""
-        self.frozen = True
-        self.requires_grad_(False)
+    def set_up(self, ours: encoder_options.Encoder) -> None:
+        """Frozen, or learning on the statistics that it began with, where ours is."""
+        self.frozen = ours.freeze
+        self.inference_mode = len(ours.model.frozen) > 0
+        self.requires_grad_(not self.frozen)
 
     def train(self, mode: bool = True) -> "Encoder":
-        return super().train(mode and not self.frozen)
+        return super().train(mode and not self.inference_mode)
 
     def forward(self, x):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -132,8 +133,7 @@ def make_model(config, batch=None) -> UNet:
         raise ValueError(f"no PyTorch counterpart of {encoder.name}: run with --no_torch")
     momenta = ours.bn_momentum, unet.UNet.bn_momentum
     model = UNet(ours.width, ours.repeats, config.model.decoder_widths, *momenta)
-    if encoder.freeze:
-        model.encoder.freeze()
+    model.encoder.set_up(encoder)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -9,6 +9,7 @@ from benchmarks import jax_side
 from configs import unet
 from jaxvision import evaluate, logs
 from jaxvision.input_pipeline import loader
+from jaxvision.sharding import make_mesh
 from jaxvision.train import make_advance
 from jaxvision.training.run import initial_state, make_optimizer, prepare
 from jaxvision.training.train_state import eval_variables
@@ -22,7 +23,7 @@ def torch():
 
 
 @pytest.fixture
-def run(tmp_path):
+def config(tmp_path):
     config = unet.get_config()
     config.model.encoder.name = "mobilenet_v2_tiny"
     config.model.encoder.weights = jax_side.random_weights(config, tmp_path)
@@ -33,8 +34,12 @@ def run(tmp_path):
     config.data.synthetic_examples = dict(train=6, val=3, test=2)
     config.batch_size, config.train.steps, config.train.ema_decay = 2, 4, 0.5
     config.log.every_steps, config.eval.every_epochs = 1, 0.667
-    made = jax_side.make_run(config, str(tmp_path))
-    return prepare(config, str(tmp_path), made.dataset, made.mesh)
+    return config
+
+
+def make_run(config):
+    dataset, mesh = loader.load_dataset(config), make_mesh({"batch_size": config.batch_size})
+    return prepare(config, "", dataset, mesh)
 
 
 def our_losses(run):
@@ -48,9 +53,14 @@ def our_losses(run):
     return np.diff(found), eval_variables(state, run.config.train.ema_decay)
 
 
-def test_losses_and_metrics_are_ours(run, torch):
+@pytest.mark.parametrize("learning", [False, True], ids=["frozen", "learning"])
+def test_losses_and_metrics_are_ours(config, torch, learning):
     from benchmarks import unet_recipe_torch as recipe
 
+    if learning:
+        config.model.encoder.freeze, config.model.encoder.inference_mode = False, True
+        config.optimizer.encoder_lr_scale = 0.3
+    run = make_run(config)
     losses, variables = our_losses(run)
     model = recipe.make_model(run)
     average = recipe.make_average(model, 0.5)
@@ -66,9 +76,10 @@ def test_losses_and_metrics_are_ours(run, torch):
     assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
 
 
-def test_the_frozen_encoder_stays(run, torch):
+def test_the_frozen_encoder_stays(config, torch):
     from benchmarks import unet_recipe_torch as recipe
 
+    run = make_run(config)
     model = recipe.make_model(run)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     recipe.make_steps(run, model)(0)
@@ -76,9 +87,10 @@ def test_the_frozen_encoder_stays(run, torch):
     assert changed == {"ups", "head"}
 
 
-def test_a_run_leaves_its_log_and_its_best_step(run, torch, tmp_path):
+def test_a_run_leaves_its_log_and_its_best_step(config, torch, tmp_path):
     from benchmarks import unet_recipe_torch as recipe
 
+    run = make_run(config)
     log = logs.RunLog(str(tmp_path), run.total_steps, run.config.batch_size, 0)
     found = recipe.train(run, log)
     log.close()
