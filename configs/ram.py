@@ -8,8 +8,8 @@ cifar10 (an autoencoder that does); without it, an autoencoder on built-in data.
 
 The second command reached a test error of .74 % (.72 over three seeds; 1.48 % without averaging
 over rollouts; 53 % with random glimpses; the paper has 1.29 %) in 12 min, and the first 18.76 dB on
-its test split (17.28 with random glimpses) in 2 min; translated reached 1.30 % and cluttered60
-4.20 % with train.epochs=45 in 12 and 14 min (the paper: 1.84 and 5.23). Seed 0, 2 busy CPU cores
+its test split (17.28 with random glimpses) in 2 min; translated reached 1.04 %, cluttered60 3.61 %
+and cluttered100 6.68 % in 40 min each (the paper: 1.84, 5.23 and 10.83). Seed 0, 2 busy CPU cores
 (AMD EPYC).
 """
 
