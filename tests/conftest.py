@@ -36,10 +36,15 @@ def cache_folder(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def call(capfd):
-    """call(*arguments): main.py in this process, (exit code, stdout, lines of stderr)."""
+def call(capfd, monkeypatch):
+    """call(*arguments): main.py in this process, (exit code, stdout, lines of stderr).
+
+    Without the lines of progress, which only come where the machine is slow.
+    """
+    from jaxvision.input_pipeline import parallel
     from tests.command import call_main
 
+    monkeypatch.setattr(parallel, "QUIET_SECONDS", 3600.0)
     return functools.partial(call_main, capfd)
 
 
