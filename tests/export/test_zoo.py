@@ -12,7 +12,7 @@ from jaxvision.exported import folder as exported_folder
 pytest.importorskip("onnxruntime")
 ZOO = Path(__file__).parents[2] / "zoo"
 MODELS = sorted(path.parent for path in ZOO.glob("*/model.json"))
-LARGEST = 5 * 2**20  # bytes
+LARGEST = 5_000_000  # bytes
 
 
 @pytest.fixture(params=MODELS, ids=lambda path: path.name)
