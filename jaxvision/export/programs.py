@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from flax.traverse_util import unflatten_dict
 from jax import export
 
@@ -61,16 +62,17 @@ def lower(model: Model, weights: dict[str, Any], platform: str) -> export.Export
     sizes = export.symbolic_shape(", ".join(map(str, shape)), constraints=constraints(shape))
     images = jax.ShapeDtypeStruct(sizes, np.uint8)
     arguments = {n: jax.ShapeDtypeStruct(a.shape, a.dtype) for n, a in weights.items()}
-    with _without_source_lines():
+    with _without_locations():
         return export.export(jax.jit(of_flat(model)), platforms=[platform])(arguments, images)
 
 
 @contextlib.contextmanager
-def _without_source_lines() -> Iterator[None]:
-    """Programs that do not name the files of the machine that wrote them; half the size, too."""
+def _without_locations() -> Iterator[None]:
+    """Programs that name no files of the machine that wrote them, and no modules: a third the size."""
     before = jax.config.jax_traceback_in_locations_limit
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
-        yield
+        with nn.override_named_call(False):
+            yield
     finally:
         jax.config.update("jax_traceback_in_locations_limit", before)
