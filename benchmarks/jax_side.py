@@ -18,6 +18,7 @@ from jaxvision.input_pipeline.dataset import training_split
 from jaxvision.input_pipeline.parallel import cpu_threads
 from jaxvision.models import encoders, pretrained
 from jaxvision.sharding import make_mesh, shard_batch
+from jaxvision.training.advance import jitted_steps, make_advance
 from jaxvision.training.run import Run, make_optimizer, prepare
 from jaxvision.training.train_state import (
     TrainState,
@@ -70,7 +71,7 @@ def in_call_order(run: Run) -> list[tuple[str, ...]]:
 
 def bare_step(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> Contestant:
     """Train steps on one batch that stays on the device."""
-    config, (step, _) = run.config, train.jitted_steps(run)
+    config, (step, _) = run.config, jitted_steps(run)
     state, batch = own_copy(state), shard_batch(run.mesh, batch)
 
     def go(images):
@@ -93,7 +94,7 @@ def whole_loop(run: Run, state: TrainState, resident: bool) -> Contestant:
     config = ConfigDict(run.config.to_dict())
     config.data.resident = str(resident).lower()
     feed = loader.open_training_feed(run.dataset, config, run.mesh)
-    advance = train.make_advance(run, feed, 0)
+    advance = make_advance(run, feed, 0)
     state, step = own_copy(state), 0
     on_cpu = jax.default_backend() == "cpu"
     per_call = config.train.steps_per_call or (1 if on_cpu else 10)

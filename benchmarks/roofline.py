@@ -17,7 +17,7 @@ from benchmarks.gpu import chips
 from benchmarks.gpu.systems import SYSTEMS
 from benchmarks.gpu.table import head, row
 from benchmarks.timing import machine, write_result
-from jaxvision import train
+from jaxvision.training.advance import jitted_steps
 
 # Assumed, not from a datasheet: the least time from the start of one small kernel to the next.
 KERNEL_SECONDS = 2.5e-6
@@ -31,7 +31,7 @@ def reckon(name: str, quick: bool = False) -> dict[str, Any]:
             config = SYSTEMS[name].config(quick, Path(folder))
             config.train.dtype = dtype
             run = jax_side.make_run(config, folder)
-            step, _ = train.jitted_steps(run)
+            step, _ = jitted_steps(run)
             batch = jax_side.first_batch(run)
             program = hlo.lower_for_cuda(step, jax_side.state_shapes(run), batch)
             found[dtype] = hlo.cost(program)

@@ -23,8 +23,9 @@ from ml_collections import ConfigDict, config_flags
 
 from benchmarks import jax_side
 from benchmarks.timing import machine, write_result
-from jaxvision import large_pages, train
+from jaxvision import large_pages
 from jaxvision.sharding import shard_batch
+from jaxvision.training.advance import jitted_steps
 from jaxvision.training.run import initial_state, make_optimizer
 
 FLAGS = flags.FLAGS
@@ -111,7 +112,7 @@ def profile(config: ConfigDict, steps: int) -> tuple[dict[str, float], dict[str,
     with tempfile.TemporaryDirectory() as folder:
         run = jax_side.make_run(config, folder)
         state, batch = initial_state(run, make_optimizer(run)), jax_side.first_batch(run)
-        step, _ = train.jitted_steps(run)
+        step, _ = jitted_steps(run)
         compiled = step.lower(state, shard_batch(run.mesh, batch)).compile()
         contestant = jax_side.bare_step(run, state, batch)
         contestant.run(3 * config.batch_size)

@@ -78,7 +78,7 @@ def _buildings():
     )
 
     config.train.epochs = 5
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 6e-3
     config.optimizer.warmup_steps = 20
     config.eval.every_epochs = 1.0
     config.checkpoint.best_metric = "iou"

@@ -5,14 +5,9 @@ import contextlib
 import functools
 import signal
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxvision import failures, hosts, logs
@@ -22,15 +17,13 @@ from jaxvision.console import say
 from jaxvision.errors import UserError
 from jaxvision.evaluate import check_same_data
 from jaxvision.input_pipeline import loader
-from jaxvision.input_pipeline.composite import take_rows
-from jaxvision.input_pipeline.filling import Filling
-from jaxvision.input_pipeline.parallel import in_thread
 from jaxvision.logs import wandb_log
-from jaxvision.sharding import batch_sharding, make_mesh, put, replicated
+from jaxvision.sharding import make_mesh
 from jaxvision.training import cadence, divergence, stopping
+from jaxvision.training.advance import Ahead, begin_ahead, make_advance
 from jaxvision.training.finish import finish, say_results
 from jaxvision.training.run import Run, begin, check_ahead, make_optimizer, prepare, start
-from jaxvision.training.train_state import TrainState, make_train_step, run_steps
+from jaxvision.training.train_state import TrainState
 from jaxvision.training.validation import condensed, make_observe, make_validate
 
 CALLS_AHEAD = 2  # device calls that may be under way before the host waits for one
@@ -64,7 +57,7 @@ def train(config: ConfigDict, workdir: str, test: bool = True) -> None:
             )
         run = prepare(config, workdir, dataset, mesh)
         beginning = begin(run, make_optimizer(run))
-        ahead = _begin_ahead(run, beginning.shapes)
+        ahead = begin_ahead(run, beginning.shapes)
         state, notes = start(run, beginning)
         with contextlib.closing(_begin(run, int(state.step))) as log:
             _loop(run, state, notes, log, ahead)
@@ -80,125 +73,6 @@ def _begin(run: Run, step: int) -> logs.RunLog | logs.NoLog:
     workdir_lib.begin(run.config, run.workdir)
     wandb = wandb_log.start(run.config, run.workdir)
     return logs.RunLog(run.workdir, run.total_steps, run.config.batch_size, step, wandb)
-
-
-class Ahead(NamedTuple):
-    """What is made while the run starts, for steps that begin before the feed is whole.
-
-    Attributes:
-      outline: of the feed.
-      programs: `jitted_steps`, the first one compiled.
-      filling: the feed's rows, as they come.
-      opening: the feed.
-    """
-
-    outline: loader.Feed
-    programs: Future[tuple[Callable, Callable]]
-    filling: Filling
-    opening: Future[loader.Feed]
-
-
-def make_advance(
-    run: Run,
-    feed: loader.Feed,
-    start: int,
-    signals: Sequence[int] = (),
-    ahead: Ahead | None = None,
-) -> Callable:
-    """Returns advance(state, step, count) -> (state, token): trains on `count` batches.
-
-    The token, for `stopping.read`, is an array that outlives the state, which the next call
-    consumes: the first bad step, and a signal that one of several processes received. With
-    `ahead`, `feed` is its outline.
-    """
-    config, size = run.config, len(feed.split.names)
-    step_once, step_many = ahead.programs.result() if ahead else jitted_steps(run, feed.take)
-    received = stopping.make_flags(run.mesh, signals)
-    if feed.arrays is None:
-        batches = loader.train_batches(feed, config.seed, config.batch_size, start, run.total_steps)
-
-        def advance(state, step, count):
-            for _ in range(count):
-                state, token = step_once(state, next(batches), received())
-            return state, token
-
-        return advance
-
-    def advance(state, step, count):
-        rows = loader.train_rows(
-            step, count, config.batch_size, config.seed, size, feed.split.weights
-        )
-        arrays = _arrays_with(ahead, run.mesh, rows) if ahead else feed.arrays
-        rows = put(rows, batch_sharding(run.mesh, axis=1))
-        return step_many(arrays, state, rows, received())
-
-    return advance
-
-
-def jitted_steps(run: Run, take: Callable = take_rows) -> tuple[Callable, Callable]:
-    """The programs of the loop, which consume the state; both give (state, token).
-
-    Args:
-      take: (data, rows [B]) -> batch, as of the feed.
-
-    Returns:
-      step_once: (state, batch, flags).
-      step_many: (data, state, rows [K, B], flags), K steps through the resident data of a feed.
-        The flags are those of `stopping.make_flags`; None for one process.
-    """
-    config = run.config
-    train_step = make_train_step(
-        run.task.model,
-        make_optimizer(run),
-        config.seed,
-        config.train.ema_decay,
-        config.train.accumulate_steps,
-    )
-    jit = functools.partial(jax.jit, out_shardings=replicated(run.mesh))
-
-    def step_once(state, batch, flags=None):
-        state = train_step(state, batch)
-        return state, stopping.token(state.bad_step, flags)
-
-    def step_many(data, state, rows, flags=None):
-        state = run_steps(train_step, take, data, state, rows)
-        return state, stopping.token(state.bad_step, flags)
-
-    return jit(step_once, donate_argnums=0), jit(step_many, donate_argnums=1)
-
-
-def _begin_ahead(run: Run, state: TrainState) -> Ahead | None:
-    """Begins to compile the loop's program, for a state of these shapes, and then to decode data.
-
-    None where the first step takes more than some rows.
-    """
-    config, data = run.config, (run.dataset, run.config, run.mesh)
-    outline = None if run.task.model.condense else loader.outlined(*data)
-    if outline is None:
-        return None
-    step = run.checkpoints.newest() or 0
-    order = loader.first_asked(config.seed, config.batch_size, step, outline.split)
-    rows = jax.ShapeDtypeStruct(
-        (cadence.count(run, step), config.batch_size),
-        jnp.int32,
-        sharding=batch_sharding(run.mesh, axis=1),
-    )
-
-    def compiled():
-        programs = jitted_steps(run, outline.take)
-        programs[1].lower(outline.arrays, state, rows, None).compile()  # a call then finds it
-        return programs
-
-    programs = in_thread(compiled)
-    filling = Filling(order, programs)
-    opening = in_thread(loader.open_training_feed, *data, filling)
-    return Ahead(outline, programs, filling, opening)
-
-
-def _arrays_with(ahead: Ahead, mesh: Mesh, rows: np.ndarray) -> Any:
-    """The feed's arrays; until they are whole, others that hold `rows`."""
-    early = ahead.filling.wait(rows, ahead.opening)
-    return ahead.opening.result().arrays if early is None else put(early, replicated(mesh))
 
 
 @jax.jit

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import hlo, jax_side
-from jaxvision import train
+from jaxvision.training.advance import jitted_steps
 from tests.tiny_systems import CONFIGS
 
 STEPS = 7  # a call
@@ -38,7 +38,7 @@ def program_of(run_of):
         batch = jax_side.first_batch(run)
         data = {n: jax.ShapeDtypeStruct((99, *a.shape[1:]), a.dtype) for n, a in batch.items()}
         rows = jax.ShapeDtypeStruct((STEPS, run.config.batch_size), np.int32)
-        _, step_many = train.jitted_steps(run)
+        _, step_many = jitted_steps(run)
         return hlo.lower_for_cuda(step_many, data, jax_side.state_shapes(run), rows).as_text()
 
     return lower
@@ -98,7 +98,7 @@ def test_bfloat16_reaches_every_convolution(program_of, system):
 def test_float32_proper_reaches_every_product(run_of, system):
     """`jax_default_matmul_precision` is heard everywhere: TF32 in no product, if it says so."""
     run = run_of(system)
-    step_once, _ = train.jitted_steps(run)
+    step_once, _ = jitted_steps(run)
     with jax.default_matmul_precision("float32"):
         arguments = jax_side.state_shapes(run), jax_side.first_batch(run)
         program = hlo.lower_for_cuda(step_once, *arguments).as_text()

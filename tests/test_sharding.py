@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = """
 import sys
 import jax, numpy as np
-from jaxvision import train
+from jaxvision.training.advance import make_advance
 from tests.tiny import open_run, tiny_config
 
 # Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0.
@@ -21,7 +21,7 @@ config = tiny_config(
     batch_size=8, optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warmup_steps=0
 )
 run, feed, state = open_run(config, sys.argv[1])
-advance = train.make_advance(run, feed, 0)
+advance = make_advance(run, feed, 0)
 for step in range(2):
     state, _ = advance(state, step, 1)
 state = jax.device_get(state)
@@ -31,13 +31,13 @@ print("devices", jax.device_count())
 """
 ONE_STEP = """
 import sys
-from jaxvision import train
+from jaxvision.training.advance import make_advance
 from tests import tiny, tiny_ram, tiny_systems
 
 config = tiny_systems.CONFIGS[sys.argv[2]]()
 config.batch_size = 8
 run, feed, state = tiny.open_run(config, sys.argv[1])
-train.make_advance(run, feed, 0)(state, 0, 1)
+make_advance(run, feed, 0)(state, 0, 1)
 print("image", *feed.split.read(0)["image"].shape)
 """
 

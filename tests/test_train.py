@@ -18,6 +18,7 @@ import pytest
 
 from jaxvision import evaluate, logs, train, trained, workdir
 from jaxvision.errors import UserError
+from jaxvision.training.advance import make_advance
 from jaxvision.training.train_state import create_state, make_train_step, merge_params
 from tests.tiny import open_run, tiny_config, train_in
 from tests.tiny_systems import fer_config
@@ -236,12 +237,12 @@ def test_many_steps_a_call_equal_single_steps(tmp_path):
     # Not Adam: it divides by the size of the gradient, so rounding decides where that is near 0.
     sgd = dict(optimizer__name="sgd", optimizer__learning_rate=0.01, optimizer__warmup_steps=0)
     run, feed, state = open_run(tiny_config(**sgd), tmp_path)
-    advance = train.make_advance(run, feed, 0)
+    advance = make_advance(run, feed, 0)
     one = jax.device_get(state)
     for step in range(3):
         state, _ = advance(state, step, 1)
     single = jax.device_get(state.params)
-    state, _ = train.make_advance(run, feed, 0)(jax.device_put(one), 0, 3)
+    state, _ = make_advance(run, feed, 0)(jax.device_put(one), 0, 3)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         single,

@@ -15,7 +15,7 @@ from benchmarks.gpu import chips
 from benchmarks.gpu.systems import SYSTEMS
 from benchmarks.throughput import ratios
 from benchmarks.timing import Contestant, in_turn, medians
-from jaxvision import train
+from jaxvision.training.advance import jitted_steps
 from jaxvision.training.run import Run, initial_state, make_optimizer
 from jaxvision.training.train_state import TrainState, eval_variables
 
@@ -171,7 +171,7 @@ def memory_gib(who: str, programs: dict[str, Any]) -> float | None:
 
 def lowered(run: Run, state: TrainState, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """{contestant: its traced program}; those of a loop are as the step's."""
-    step_once, _ = train.jitted_steps(run)
+    step_once, _ = jitted_steps(run)
     variables = eval_variables(state, run.config.train.ema_decay)
     predict = jax.jit(run.task.model.predict)
     return {

@@ -10,7 +10,7 @@ from configs import unet
 from jaxvision import evaluate, logs
 from jaxvision.input_pipeline import loader
 from jaxvision.sharding import make_mesh
-from jaxvision.train import make_advance
+from jaxvision.training.advance import make_advance
 from jaxvision.training.run import initial_state, make_optimizer, prepare
 from jaxvision.training.train_state import eval_variables
 
