@@ -1,11 +1,13 @@
 """An exported folder gives what the run's model gives, by every way to run it."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax import export
 
 from jaxvision import evaluate
 from jaxvision.engine import open_engine, read_config
@@ -157,6 +159,15 @@ def test_the_folder_says_what_it_is_and_not_where_it_was_made():
     root, home = (str(path).encode() for path in (Path(__file__).parents[2], Path(model.workdir)))
     for path in Path(model.folder).iterdir():
         assert root not in path.read_bytes() and home not in path.read_bytes()
+
+
+def test_programs_name_weights_but_no_modules():
+    """The names of modules beside every operation would be a third of the file."""
+    program = (Path(exported("classification").folder) / "cpu.stablehlo").read_bytes()
+    text = export.deserialize(bytearray(program)).mlir_module()
+    names = re.findall(r'loc\("([^"]*)"', text)
+    assert any(name.startswith("weights['params/") for name in names)
+    assert not [name for name in names if "/" in name and not name.startswith("weights[")]
 
 
 def test_the_card_shows_code_that_runs(monkeypatch):
