@@ -235,7 +235,8 @@ def find_job(values: flags.FlagValues) -> Callable[[], None]:
         what = (values.split, values.step, values.engine, values.output)
         return lambda: evaluate_workdir(config, folder, *what)
     if values.mode == "serve":
-        from jaxvision.serve.server import Options, serve
+        from jaxvision.serve.options import Options
+        from jaxvision.serve.server import serve
 
         options = Options(*(values[name].value for name in Options._fields))
         return lambda: serve(config, folder, options)

@@ -21,11 +21,12 @@ from jaxvision.errors import UserError
 from jaxvision.serve import models
 from jaxvision.serve.app import make_app
 from jaxvision.serve.limits import Limits
+from jaxvision.serve.options import Options
 from jaxvision.serve.protocol import protocol_for
-from jaxvision.serve.server import FINISH_SECONDS, Options
 from jaxvision.serve.service import Model, Service, make_ready
 
 log = logging.getLogger("jaxvision.serve")
+FINISH_SECONDS = 5.0  # beyond the deadline, for what was accepted when the server is told to stop
 SWITCH_SECONDS = 0.001  # Python's default, .005, keeps a finished batch waiting for the lock
 
 

@@ -80,14 +80,6 @@ class Course(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def save(self, *args, **kwargs) -> None:
-        new = self.pk is None
-        super().save(*args, **kwargs)
-        if new:
-            from learning_platform.emotions.support import add_default_messages
-
-            add_default_messages(self)
-
     def get_absolute_url(self) -> str:
         return reverse("course", args=[self.pk])
 

@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
@@ -20,11 +22,16 @@ DEFAULTS = [
 ]
 
 
-def add_default_messages(course: Course) -> None:
-    """Gives a new course messages to start from, in the language of whoever makes it."""
-    SupportMessage.objects.bulk_create(
-        SupportMessage(course=course, text=gettext(text)) for text in DEFAULTS
-    )
+@receiver(post_save, sender=Course)
+def add_default_messages(instance: Course, created: bool, raw: bool, **kwargs) -> None:
+    """Gives a new course messages to start from, in the language of whoever makes it.
+
+    Not one that is restored from a backup (`raw`), which has its own.
+    """
+    if created and not raw:
+        SupportMessage.objects.bulk_create(
+            SupportMessage(course=instance, text=gettext(text)) for text in DEFAULTS
+        )
 
 
 def is_due(visit: Visit, course: Course) -> bool:

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from learning_platform.emotions.models import EmotionRecord, Visit
 from learning_platform.emotions.support import is_due, support
-from learning_platform.people.models import User
+from learning_platform.people.consent import revoked
+from learning_platform.people.models import Consent, User
 
 SALT = "learning_platform.visit"
 TOKEN_LASTS = timedelta(hours=12)
@@ -173,6 +174,12 @@ def student_of(given: str, visit: int) -> int:
 def end_at_log_out(user: User | None, **kwargs) -> None:
     if user is not None:
         end_all(user, timezone.now())
+
+
+@receiver(revoked)
+def end_when_revoked(student: User, kind: str, now: datetime, **kwargs) -> None:
+    if kind == Consent.Kind.CAMERA:
+        end_all(student, now)
 
 
 def end_all(student: User, now: datetime) -> None:

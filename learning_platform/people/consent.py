@@ -1,9 +1,14 @@
 """What a student agreed to."""
 
 from django.db import transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from learning_platform.people.models import AuditEntry, Consent, User
+
+# Sent with `student`, `kind` and `now`, within the transaction: either what rests on a consent ends
+# with it, or the consent stays.
+revoked = Signal()
 
 
 def has_consent(student: User, kind: str) -> bool:
@@ -21,8 +26,6 @@ def give(student: User, kind: str) -> None:
 
 def revoke(student: User, kind: str) -> None:
     """Takes a consent back; with the camera's, everything that rests on it ends at once."""
-    from learning_platform.emotions.visits import end_all
-
     now = timezone.now()
     with transaction.atomic():
         Consent.objects.filter(student=student, kind=kind, revoked_at=None).update(revoked_at=now)
@@ -30,7 +33,7 @@ def revoke(student: User, kind: str) -> None:
             Consent.objects.filter(
                 student=student, kind=Consent.Kind.SERVER, revoked_at=None
             ).update(revoked_at=now)
-            end_all(student, now)
+        revoked.send(Consent, student=student, kind=kind, now=now)
 
 
 def audit(actor: User, student: User, action: str, what: str) -> None:
