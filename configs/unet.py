@@ -4,8 +4,8 @@ python main.py --config=configs/unet.py --workdir=workdir/unet
 python main.py --config=configs/unet.py --workdir=workdir/mine --config.data.path=/data/aerial
 python main.py --config=configs/unet.py:classes --workdir=workdir/classes   # roads and trees too
 
-The first command reached a test IoU of .908 on 64 held-out built-in scenes, in 2 min 46 s on 2 CPU
-cores (AMD EPYC, seed 0, jax 0.10.2).
+The first command reached a test IoU of .926 on 64 held-out built-in scenes (mean of seeds 0 to 2),
+in 2 min 42 s on 2 CPU cores beside another training (AMD EPYC, jax 0.10.2).
 """
 
 from configs import common
