@@ -162,7 +162,7 @@ def test_the_folder_says_what_it_is_and_not_where_it_was_made():
 
 
 def test_programs_name_weights_but_no_modules():
-    """The names of modules beside every operation would be a third of the file."""
+    """The names of modules beside every operation would be some 30 % of the file."""
     program = (Path(exported("classification").folder) / "cpu.stablehlo").read_bytes()
     text = export.deserialize(bytearray(program)).mlir_module()
     names = re.findall(r'loc\("([^"]*)"', text)
