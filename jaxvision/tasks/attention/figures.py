@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxvision.models.retina import Retina, corner_pixels, look_at_image
 
 PANEL = 96  # least side of a panel, pixels
-GAP, HEADER, MARGIN = 4, 16, 84
+GAP, HEADER, MARGIN = 4, 32, 84  # HEADER: a line for the title, one for the columns
 # One a patch, from the sharpest out; told apart with any colour vision.
 COLOURS = ((255, 80, 0), (0, 170, 255), (240, 220, 0), (200, 0, 160), (0, 150, 110))
 LEGIBLE = 480  # least longer side of a picture with writing on it, pixels
@@ -55,7 +55,8 @@ def _block(view: View, retina: Retina) -> np.ndarray:
     draw = ImageDraw.Draw(canvas)
     draw.text((2, 2), view.title, fill=(0, 0, 0))
     for t in range(steps):
-        draw.text((MARGIN + t * (side + GAP) + 2, 2), f"glimpse {t + 1}", fill=(0, 0, 0))
+        left, top = MARGIN + t * (side + GAP) + 2, HEADER // 2 + 2
+        draw.text((left, top), f"glimpse {t + 1}", fill=(0, 0, 0))
     for y, (name, panels) in enumerate(rows):
         top = HEADER + y * (side + GAP)
         draw.text((2, top + side // 2 - 6), name, fill=_row_colour(name, retina))
