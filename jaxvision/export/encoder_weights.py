@@ -14,7 +14,7 @@ from jaxvision.trained import load_trained
 
 
 def export_weights(config: ConfigDict, workdir: str, output: str) -> None:
-    """Writes an encoder as safetensors, with a .json beside it that says what it is.
+    """Writes an encoder as safetensors, whose header says what it is.
 
     Args:
       config: with a workdir, the run's; without, `model.encoder.weights` names what to convert.

@@ -2,7 +2,7 @@
 
 A source is read into {layer: {array: value}}, then fitted to a model's variables by name: every
 array is used exactly once and every variable is filled, or a UserError names the odd ones. Files of
-our own are safetensors with a .json beside them; nothing here reads or writes a pickle.
+our own are safetensors whose header says what they hold; nothing here reads or writes a pickle.
 """
 
 import dataclasses
@@ -14,12 +14,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from jaxvision.errors import UserError
 from jaxvision.models import keras_weights
 
+HEADER = "jaxvision"  # the key in a file's header under which it says what it holds
 # Fields of an encoder that its weights do not depend on.
 RUNTIME_FIELDS = {
     "num_classes",
@@ -103,7 +104,7 @@ def fit(variables, arrays, name, source, keep=()):
 
 
 def save(path, name, model, variables, source):
-    """Writes an encoder's variables to `path` (.safetensors) and what they are to a .json beside.
+    """Writes an encoder's variables to `path` (.safetensors), and into its header what they are.
 
     Arrays are named as in 'params/block_1_expand/kernel'. `source` is a line for the reader: where
     the weights come from.
@@ -113,14 +114,21 @@ def save(path, name, model, variables, source):
         raise UserError(f"weights are saved as .safetensors, not {path.name!r}")
     flat = traverse_util.flatten_dict(variables, sep="/")
     arrays = {k: np.ascontiguousarray(v, np.float32) for k, v in flat.items()}
+    about = {**_architecture(name, model), "source": source, "sha256": digest(arrays)}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and renamed: a crash leaves the old file or the new one.
     draft = path.with_name(path.name + ".partial")
-    save_file(arrays, draft)
-    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    save_file(arrays, draft, {HEADER: json.dumps(about)})
     os.replace(draft, path)
-    about = {**_architecture(name, model), "source": source, "sha256": digest}
-    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def digest(arrays):
+    """A sha256 over {name: array}, names, shapes and values."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _architecture(name, model):
@@ -141,26 +149,27 @@ def _read(path, name, model):
         return keras_weights.read_h5(path)
     if path.suffix != ".safetensors":
         raise UserError(f"weights must be .h5, .weights.h5 or .safetensors, not {path.name!r}")
-    about_path = path.with_suffix(".json")
-    if not about_path.is_file():
-        raise UserError(f"{path} has no {about_path.name} beside it to say what it holds")
     try:
-        about = json.loads(about_path.read_text())
-    except ValueError as e:
-        raise UserError(f"{about_path} is not JSON: {e}") from e
-    for key, value in _architecture(name, model).items():
-        if about.get(key) != value:
-            raise UserError(
-                f"{path} holds weights with {key} {about.get(key)}, the config's encoder "
-                f"{name!r} has {value}"
-            )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != about.get("sha256"):
-        raise UserError(f"{path} is damaged: its sha256 is {digest}, not {about.get('sha256')}")
-    try:
-        return load_file(path)
+        with safe_open(path, "numpy") as file:
+            header, names = file.metadata() or {}, file.keys()
+            arrays = {key: file.get_tensor(key) for key in names}
     except SafetensorError as e:
-        raise UserError(f"{path} is not a safetensors file: {e}") from e
+        raise UserError(f"{path} is not a safetensors file, or damaged: {e}") from e
+    if HEADER not in header:
+        raise UserError(
+            f"{path} does not say which encoder it is of: --mode=export_weights writes files that "
+            "do, from a run or from keras' .h5"
+        )
+    about = json.loads(header[HEADER])
+    for key, value in _architecture(name, model).items():
+        if about[key] != value:
+            raise UserError(
+                f"{path} holds weights with {key} {about[key]}, the config's encoder {name!r} has "
+                f"{value}"
+            )
+    if digest(arrays) != about["sha256"]:
+        raise UserError(f"{path} is damaged: the sha256 of its arrays is not that in its header")
+    return arrays
 
 
 def _layer(flat_name):
