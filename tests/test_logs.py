@@ -39,3 +39,28 @@ def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path):
     np.testing.assert_array_equal(tensorflow.io.decode_png(png).numpy(), picture)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6]
+
+
+def test_the_console_gets_a_line_a_second_and_the_metrics_every_one(tmp_path, monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(logs, "_tensorboard", lambda workdir: None)
+    log = logs.RunLog(str(tmp_path), 3000, 4, 0)
+    log.start_clock(0)
+    for step in range(10, 3001, 10):  # 800 steps a second, then ten seconds of evaluation, then 400
+        if step == 1610:
+            log.pause_clock()
+            now[0] += 10
+            log.start_clock(1600)
+        now[0] += 1 / 80 if step <= 1600 else 1 / 40
+        log.progress(step, {"loss": 1.0}, step / 100)
+    log.close()
+    told = capsys.readouterr().out.splitlines()
+    steps = [800, 1600, 2000, 2400, 2800, 3000]
+    assert [line.split()[1] for line in told] == [f"{step}/3000" for step in steps]
+    rates = ["3200.0 images/s"] * 2 + ["1600.0 images/s"] * 4
+    assert all(rate in line for rate, line in zip(rates, told, strict=True))
+    assert told[0].endswith("left 3s") and told[-1].endswith("left 0s")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(10, 3001, 10))
+    assert {round(line["images_per_second"]) for line in lines} == {3200, 1600}

@@ -21,6 +21,8 @@ from jaxvision.logs import wandb_log
 from jaxvision.visualize.gif import FILM_FPS, write_gif
 from jaxvision.workdir import overrides, write_json
 
+SECONDS_BETWEEN_LINES = 1.0  # of training progress on the console
+
 
 def write_parameters(workdir: str | Path, params: Any) -> None:
     """A table of every parameter array in parameters.txt: name, shape, size, mean and spread."""
@@ -55,6 +57,32 @@ def _tensorboard(workdir: Path) -> Any:
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
 
 
+class _Clock:
+    """Steps a second since it was last read, pauses left out."""
+
+    def __init__(self):
+        self._begun = self._step = None
+
+    def start(self, step: int) -> None:
+        """Begins at `step`, unless it is running."""
+        if self._begun is None:
+            self._begun, self._step = time.perf_counter(), step
+
+    def pause(self) -> None:
+        """Stops; what has not been read is not counted."""
+        self._begun = None
+
+    def seconds(self) -> float:
+        """Since it began or was last read; inf where it does not run."""
+        return math.inf if self._begun is None else time.perf_counter() - self._begun
+
+    def rate(self, step: int) -> float | None:
+        """Reads it, and begins anew at `step`; None where it did not run, or for no step."""
+        seconds, steps = self.seconds(), step - (self._step or 0)
+        self._begun, self._step = time.perf_counter(), step
+        return steps / seconds if steps > 0 and seconds < math.inf else None
+
+
 class RunLog:
     """Writes a run's metrics and figures under its workdir, and its progress to the console."""
 
@@ -74,7 +102,7 @@ class RunLog:
         self.metrics_file = open(self.metrics_path, "a")  # noqa: SIM115 (closed by close())
         self._thread, self._opening = ThreadPoolExecutor(1), None
         self.wandb = wandb
-        self.clock = self.clock_step = None
+        self._recorded, self._told = _Clock(), _Clock()
 
     def open_tensorboard(self) -> None:
         """Begins to import what writes TensorBoard's files, which takes seconds, in a thread."""
@@ -100,33 +128,33 @@ class RunLog:
             wandb_log.scalars(self.wandb, step, finite)
 
     def progress(self, step: int, values: dict[str, float], epoch: float) -> None:
-        """One line of progress with rate and time left, and the same in the metrics."""
-        rate = self._steps_per_second(step)
-        line = f"step {step}/{self.total_steps}  epoch {epoch:.2f}  {table(values)}"
-        record = {f"train/{name}": value for name, value in values.items()}
-        if rate:
-            left = duration((self.total_steps - step) / rate)
-            line += f"  {rate * self.batch_size:.1f} images/s  left {left}"
-            record["images_per_second"] = rate * self.batch_size
-        say(line)
-        self.metrics(step, {"epoch": epoch, **record})
+        """The values and the rate in the metrics, and as a line of the console with the time left.
 
-    def _steps_per_second(self, step: int) -> float | None:
-        """Rate since the clock was last started; None on its first reading after a pause."""
-        now, rate = time.perf_counter(), None
-        if self.clock is not None and step > self.clock_step:
-            rate = (step - self.clock_step) / (now - self.clock)
-        self.clock, self.clock_step = now, step
-        return rate
+        The console gets a line a second at most, and the last one: a GPU does hundreds of steps in
+        that time.
+        """
+        record = {f"train/{name}": value for name, value in values.items()}
+        rate = self._recorded.rate(step)
+        if rate:
+            record["images_per_second"] = rate * self.batch_size
+        if self._told.seconds() >= SECONDS_BETWEEN_LINES or step == self.total_steps:
+            line = f"step {step}/{self.total_steps}  epoch {epoch:.2f}  {table(values)}"
+            rate = self._told.rate(step)
+            if rate:
+                left = duration((self.total_steps - step) / rate)
+                line += f"  {rate * self.batch_size:.1f} images/s  left {left}"
+            say(line)
+        self.metrics(step, {"epoch": epoch, **record})
 
     def pause_clock(self) -> None:
         """Compilation, evaluation and drawing are not training: leave them out of the rate."""
-        self.clock = None
+        self._recorded.pause()
+        self._told.pause()
 
     def start_clock(self, step: int) -> None:
         """Begins a new reading of the rate at `step`, unless one is under way."""
-        if self.clock is None:
-            self.clock, self.clock_step = time.perf_counter(), step
+        self._recorded.start(step)
+        self._told.start(step)
 
     def figure(self, step: int, name: str, image: np.ndarray) -> None:
         """Saves a picture or a film as `save_figure` and shows it in TensorBoard.
