@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialized
 
 from jaxvision.errors import UserError
 from jaxvision.models import keras_weights
@@ -118,7 +118,8 @@ def save(path, name, model, variables, source):
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and renamed: a crash leaves the old file or the new one.
     draft = path.with_name(path.name + ".partial")
-    save_file(arrays, draft, {HEADER: json.dumps(about)})
+    # Not save_file, which lets nobody but the user read what it writes.
+    draft.write_bytes(serialized(arrays, {HEADER: json.dumps(about)}))
     os.replace(draft, path)
 
 

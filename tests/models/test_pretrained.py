@@ -71,9 +71,9 @@ def test_what_is_saved_comes_back(saved):
     about = about_file(path)
     assert about["architecture"] == "resnet_tiny" and about["preprocessing"] == "unit_mean_std"
     assert about["source"] == "a test"
-    assert [p.name for p in path.parent.iterdir()] == [
-        path.name
-    ]  # nothing that could be left behind
+    assert list(path.parent.iterdir()) == [path]  # nothing that could be left behind
+    (path.parent / "any").touch()
+    assert path.stat().st_mode == (path.parent / "any").stat().st_mode
 
 
 def test_shapes_alone_are_enough_to_load(saved):
