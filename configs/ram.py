@@ -141,6 +141,9 @@ def _mnist(config):
 def _translated(config):
     """60 x 60: the digit anywhere; 8 glimpses of 12 x 12 at three scales."""
     _mnist(config)
+    # With 256 units and batches of 128 an epoch takes .4 of the time, and 100 of them err half as
+    # much again.
+    config.batch_size, config.model.hidden, config.model.widths = 512, 512, (256, 128, 512)
     config.model.core = "lstm"  # in as many epochs a fifth fewer errors than the paper's ReLU
     config.canvas.size = 60
     config.model.glimpses, config.model.size, config.model.patches = 8, 12, 3
