@@ -38,14 +38,16 @@ def rows(study: optuna.Study, plan: Plan, space: Space) -> list[dict[str, Any]]:
 
 def _row(trial: FrozenTrial, plan: Plan, space: Space) -> dict[str, Any]:
     scores = trial.user_attrs.get(SCORES, [])
-    value = trial.value if trial.state.is_finished() else None
+    # An outcome is noted before the value is told: another host may look in between.
+    finished = trial.state.is_finished()
+    value, outcome = (trial.value, trial.user_attrs.get(OUTCOME)) if finished else (None, None)
     if trial.state == TrialState.PRUNED and trial.intermediate_values:
         value = trial.intermediate_values[trial.last_step]
     failed = trial.user_attrs.get(FAILED, "")
     owner = trial.user_attrs.get(OWNER) or ""
     return {
         "trial": trial.number,
-        "state": trial.user_attrs.get(OUTCOME) or ("failed" if failed else "running"),
+        "state": outcome or ("failed" if failed else "running"),
         "value": value,
         "spread": statistics.stdev(scores) if len(scores) > 1 else None,
         **{name: trial.params.get(name) for name in space.distributions},

@@ -1,4 +1,4 @@
-"""GPUs of workers, scores of runs, and one process a workdir."""
+"""GPUs of workers, scores of runs, one process a workdir, and rows of trials."""
 
 import json
 import math
@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 
+import optuna
 import pytest
 
-from jaxvision.sweep import gpus, processes, scores
+from jaxvision.sweep import figures, gpus, processes, sampler, scores, space, table, trial
 from tests.sweep import fakes
 
 ARGUMENTS = ("--config.optimizer.learning_rate=1e-3", "--config.train.steps=4")
@@ -90,3 +91,19 @@ def test_a_run_that_fails_is_told_with_its_last_line(monkeypatch, tmp_path):
 def test_what_ends_by_a_signal_was_stopped():
     assert all(map(processes.was_stopped, (-signal.SIGKILL, -signal.SIGTERM, 143, 130, 137)))
     assert not any(map(processes.was_stopped, (0, 1, 2, os.EX_USAGE)))
+
+
+def test_a_trial_whose_value_another_host_is_about_to_tell_is_under_way(tmp_path):
+    rate = optuna.distributions.FloatDistribution(0.1, 1.0)
+    search = space.Space({}, {"rate": rate}, {}, {})
+    plan = trial.Plan(tmp_path, (), "error", False, (0,))
+    study = optuna.create_study(sampler=sampler.Sampler(search, 0))
+    for told in (True, False):
+        asked = study.ask()
+        sampler.suggest(asked, search)
+        asked.set_user_attr(trial.OUTCOME, "complete")
+        if told:
+            study.tell(asked, 0.5)
+    rows = table.rows(study, plan, search)
+    assert [(row["state"], row["value"]) for row in rows] == [("complete", 0.5), ("running", None)]
+    assert figures.write(tmp_path / "figures", study, rows, search.distributions, "val/error")
