@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvision import logs
+from jaxvision.logs import clock
 
 
 def read_events(folder):
@@ -43,7 +44,7 @@ def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path):
 
 def test_the_console_gets_a_line_a_second_and_the_metrics_every_one(tmp_path, monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr(logs.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(logs, "_tensorboard", lambda workdir: None)
     log = logs.RunLog(str(tmp_path), 3000, 4, 0)
     log.start_clock(0)

@@ -5,7 +5,6 @@ import csv
 import json
 import math
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 from jaxvision.console import duration, say, table
 from jaxvision.input_pipeline.dataset import Dataset
 from jaxvision.logs import wandb_log
+from jaxvision.logs.clock import Clock
 from jaxvision.visualize.gif import FILM_FPS, write_gif
 from jaxvision.workdir import overrides, write_json
 
@@ -57,32 +57,6 @@ def _tensorboard(workdir: Path) -> Any:
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
 
 
-class _Clock:
-    """Steps a second since it was last read, pauses left out."""
-
-    def __init__(self):
-        self._begun = self._step = None
-
-    def start(self, step: int) -> None:
-        """Begins at `step`, unless it is running."""
-        if self._begun is None:
-            self._begun, self._step = time.perf_counter(), step
-
-    def pause(self) -> None:
-        """Stops; what has not been read is not counted."""
-        self._begun = None
-
-    def seconds(self) -> float:
-        """Since it began or was last read; inf where it does not run."""
-        return math.inf if self._begun is None else time.perf_counter() - self._begun
-
-    def rate(self, step: int) -> float | None:
-        """Reads it, and begins anew at `step`; None where it did not run, or for no step."""
-        seconds, steps = self.seconds(), step - (self._step or 0)
-        self._begun, self._step = time.perf_counter(), step
-        return steps / seconds if steps > 0 and seconds < math.inf else None
-
-
 class RunLog:
     """Writes a run's metrics and figures under its workdir, and its progress to the console."""
 
@@ -102,7 +76,7 @@ class RunLog:
         self.metrics_file = open(self.metrics_path, "a")  # noqa: SIM115 (closed by close())
         self._thread, self._opening = ThreadPoolExecutor(1), None
         self.wandb = wandb
-        self._recorded, self._told = _Clock(), _Clock()
+        self._recorded, self._told = Clock(), Clock()
 
     def open_tensorboard(self) -> None:
         """Begins to import what writes TensorBoard's files, which takes seconds, in a thread."""
